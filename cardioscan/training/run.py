@@ -1,0 +1,194 @@
+"""The training loop: one command on CPU and CUDA, by the clock, resumable."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, IterableDataset
+
+from cardioscan.errors import CardioscanError
+from cardioscan.networks.models import build_network
+from cardioscan.training.options import NETWORKS, TrainingOptions
+from cardioscan.training.tasks import Batch, Sample, Task
+from cardioscan.training.weights import load_checkpoint, load_released, save_checkpoint
+
+WARM_UP_STEPS = 40
+EMA_DECAY = 0.995
+
+
+class RenderedSamples(IterableDataset[dict[str, Tensor]]):
+    """An endless stream of rendered samples; each worker process draws from its own generator.
+
+    With a ``pool``, that many samples are rendered first and then drawn again and again, each draw replacing one of
+    them by a new one every fourth time, for machines where rendering is dearer than training.
+    """
+
+    def __init__(self, task: Task, seed: int, pool: int = 0) -> None:
+        self.task, self.seed, self.pool = task, seed, pool
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        worker = torch.utils.data.get_worker_info()
+        rng = np.random.default_rng([self.seed, worker.id if worker else 0])
+        kept: list[Sample] = []
+        while True:
+            if len(kept) < self.pool or not kept or rng.random() < 0.25:
+                sample = self.task.sample(rng)
+                if len(kept) < self.pool:
+                    kept.append(sample)
+                elif kept:
+                    kept[int(rng.integers(len(kept)))] = sample
+            else:
+                sample = kept[int(rng.integers(len(kept)))]
+            yield {name: torch.from_numpy(array) for name, array in sample.items()}
+
+
+def make_task(options: TrainingOptions) -> Task:
+    """The task of ``options.network`` over its signals, split by record."""
+    from cardioscan.synthesis.signals import open_signals, split_records
+    from cardioscan.training import tasks
+
+    signals = open_signals(options.signals, 2000, options.seed)
+    train, validation = split_records(len(signals))
+    kinds = {
+        "waveform_extractor": "WaveformTask",
+        "grid_rectifier": "GridTask",
+        "label_detector": "LabelTask",
+        "source_classifier": "SourceTask",
+    }
+    task: Task = getattr(tasks, kinds[options.network])(signals, np.asarray(train), np.asarray(validation))
+    return task
+
+
+def train(options: TrainingOptions) -> dict[str, float]:
+    """Train one network and return the last validation's figures.
+
+    Writes ``last.pt`` (everything to go on with; its ``ema`` weights are what is exported) and ``log.jsonl`` to
+    ``options.directory / options.network``. Raises ``CardioscanError`` for an unknown network, ``SignalSourceError``
+    for missing signals, ``ModelError`` when there is nothing to resume from.
+    """
+    if options.network not in NETWORKS:
+        raise CardioscanError(f"unknown network '{options.network}'; choose one of {', '.join(NETWORKS)}")
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    torch.manual_seed(options.seed)
+    cuda = options.device == "cuda" or (options.device == "auto" and torch.cuda.is_available())
+    device = torch.device("cuda" if cuda else "cpu")
+    folder = options.directory / options.network
+    folder.mkdir(parents=True, exist_ok=True)
+
+    network = build_network(options.network, options.pretrained)
+    step = resume(network, options, folder)
+    network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    average = copy.deepcopy(network)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=options.learning_rate, weight_decay=0.01)
+    task = make_task(options)
+    validation = task.validation_samples()
+    loader = DataLoader(
+        RenderedSamples(task, options.seed + step, options.pool),
+        batch_size=options.batch_size or task.batch_size,
+        num_workers=options.workers,
+        pin_memory=cuda,
+        persistent_workers=options.workers > 0,
+        prefetch_factor=4 if options.workers else None,
+    )
+    started = time.monotonic()
+    next_validation = options.validate_every * 60
+    figures: dict[str, float] = {}
+    first_step = step
+    with Progress(
+        TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:.0f} %"), TimeRemainingColumn()
+    ) as progress:
+        bar = progress.add_task(options.network, total=1.0)
+        for batch in loader:
+            elapsed = time.monotonic() - started
+            share = elapsed / (options.minutes * 60)
+            if options.steps:
+                share = max(share, (step - first_step) / options.steps)
+            if share >= 1:
+                break
+            rate = options.learning_rate * learning_rate_factor(share, step - first_step)
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            parts = train_step(network, optimizer, task, {k: v.to(device, non_blocking=True) for k, v in batch.items()})
+            step += 1
+            update_average(average, network, min(EMA_DECAY, (1 + step - first_step) / (10 + step - first_step)))
+            progress.update(bar, completed=share, description=f"{options.network} {step} loss {parts['loss']:.3f}")
+            if step % 10 == 0:
+                log(folder, {"step": step, "minutes": elapsed / 60, "lr": rate, **parts})
+            if elapsed >= next_validation:
+                next_validation = elapsed + options.validate_every * 60
+                figures = validate(average, task, validation, device)
+                log(folder, {"step": step, "minutes": elapsed / 60, **figures})
+                save_checkpoint(folder / "last.pt", options.network, network, average, step, figures)
+    figures = validate(average, task, validation, device)
+    log(folder, {"step": step, "minutes": (time.monotonic() - started) / 60, **figures})
+    save_checkpoint(folder / "last.pt", options.network, network, average, step, figures)
+    return figures
+
+
+def resume(network: nn.Module, options: TrainingOptions, folder: Path) -> int:
+    """Load the weights to go on from; return the number of steps they have had."""
+    if options.resume == "none":
+        return 0
+    if (folder / "last.pt").is_file() and options.resume == "released":
+        return load_checkpoint(folder / "last.pt", network)
+    if options.resume == "released":
+        return load_released(options.network, network, missing_ok=True)
+    path = Path(options.resume)
+    return load_released(options.network, network, path) if path.suffix == ".onnx" else load_checkpoint(path, network)
+
+
+def learning_rate_factor(share: float, step: int) -> float:
+    """Linear warm-up, then a cosine from 1 down to 0.02 over ``share`` 0..1."""
+    warm = min(1.0, (step + 1) / WARM_UP_STEPS)
+    return warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, share))))
+
+
+def train_step(network: nn.Module, optimizer: torch.optim.Optimizer, task: Task, batch: Batch) -> dict[str, float]:
+    """One step of AdamW in bfloat16 arithmetic with float32 weights, gradient norm clipped at 2."""
+    network.train()
+    optimizer.zero_grad(set_to_none=True)
+    device = next(network.parameters()).device
+    with torch.autocast(device.type, torch.bfloat16):
+        loss, parts = task.loss(network, batch)
+    loss.backward()  # type: ignore[no-untyped-call]
+    nn.utils.clip_grad_norm_(network.parameters(), 2.0)
+    optimizer.step()
+    return parts
+
+
+@torch.no_grad()
+def update_average(average: nn.Module, network: nn.Module, decay: float) -> None:
+    """Move the exponential moving average of weights; running statistics are averaged alike, counters copied."""
+    for target, source in zip(average.state_dict().values(), network.state_dict().values(), strict=True):
+        if target.dtype.is_floating_point:
+            target.lerp_(source, 1 - decay)
+        else:
+            target.copy_(source)
+
+
+@torch.no_grad()
+def validate(network: nn.Module, task: Task, samples: list[Sample], device: torch.device) -> dict[str, float]:
+    """Mean of the task's figures over the validation samples, in evaluation mode."""
+    network.eval()
+    totals: dict[str, list[float]] = {}
+    for sample in samples:
+        batch = {name: torch.from_numpy(array)[None].to(device) for name, array in sample.items()}
+        for name, value in task.metrics(network, batch).items():
+            totals.setdefault(name, []).append(value)
+    return {name: float(np.nanmean(values)) for name, values in totals.items()}
+
+
+def log(folder: Path, entry: dict[str, float]) -> None:
+    """Append one line of JSON to the run's log."""
+    with (folder / "log.jsonl").open("a") as file:
+        file.write(json.dumps({key: round(value, 6) for key, value in entry.items()}) + "\n")

@@ -1,0 +1,67 @@
+"""Loading and saving weights: checkpoints of a run, and the released ONNX files that training resumes from."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from cardioscan.errors import ModelError
+
+
+def save_checkpoint(
+    path: Path, name: str, network: nn.Module, average: nn.Module, step: int, figures: dict[str, float]
+) -> None:
+    """Write a checkpoint atomically: live weights, averaged weights, step count and validation figures."""
+    state = {
+        "network": name,
+        "weights": network.state_dict(),
+        "ema": average.state_dict(),
+        "step": step,
+        "figures": figures,
+    }
+    temporary = path.with_suffix(".tmp")
+    torch.save(state, temporary)
+    os.replace(temporary, path)
+
+
+def load_checkpoint(path: Path, network: nn.Module, averaged: bool = False) -> int:
+    """Load a checkpoint into ``network`` and return its step count; raises ``ModelError`` if it does not fit."""
+    if not path.is_file():
+        raise ModelError(f"no checkpoint at {path}")
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        network.load_state_dict(state["ema" if averaged else "weights"])
+    except (KeyError, RuntimeError) as error:
+        raise ModelError(f"{path} does not fit this network: {error}") from error
+    return int(state["step"])
+
+
+def load_released(name: str, network: nn.Module, path: Path | None = None, missing_ok: bool = False) -> int:
+    """Load the initializers of a released ONNX file into ``network``; returns 0 (a released file counts no steps).
+
+    Initializers carry their PyTorch names behind the prefix ``network.`` of the exported wrapper. Only
+    ``num_batches_tracked`` of batch norms is not in the file.
+    """
+    import onnx
+    from onnx import numpy_helper
+
+    if path is None:
+        from cardioscan.networks.specs import find_model_file
+
+        path = find_model_file(name, missing_ok=missing_ok)
+        if path is None:
+            return 0
+    tensors = {item.name: numpy_helper.to_array(item) for item in onnx.load(path).graph.initializer}
+    state = network.state_dict()
+    wanted = {key: tensors.get(f"network.{key}") for key in state if not key.endswith("num_batches_tracked")}
+    missing = [key for key, value in wanted.items() if value is None or value.shape != tuple(state[key].shape)]
+    if missing:
+        raise ModelError(f"{path} does not fit this network: {len(missing)} tensors missing or of other shape, "
+                         f"first {missing[0]}; train with --resume none to start anew")  # fmt: skip
+    loaded = {key: torch.from_numpy(np.array(value, np.float32)) for key, value in wanted.items() if value is not None}
+    network.load_state_dict(loaded, strict=False)
+    return 0
