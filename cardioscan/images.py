@@ -375,7 +375,7 @@ def _eight_bits(grey: NDArray[Any], name: str) -> NDArray[np.uint8]:
         raise ImageError(RefusalCode.CORRUPT_IMAGE, f"{name} holds pixels that are no numbers")
     depths = (1.0, 255.0) if grey.dtype.kind == "f" else (255.0,)
     white = next((top for top in (*depths, 1023.0, 4095.0, 16383.0, 65535.0) if peak <= top), peak)
-    return np.clip(np.rint(grey * np.float32(255.0 / white)), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(np.rint(grey * np.float32(255.0 / white)), 0, 255), np.uint8)
 
 
 def _pdfium() -> ModuleType:

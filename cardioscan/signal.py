@@ -28,9 +28,10 @@ _KAISER_BETA: Final = 8.0  # stop band about -80 dB
 _MIN_OVERLAP: Final = 50  # samples (0.1 s) that two readings must share before they are said to agree or disagree
 
 HEART_RATE_RANGE_BPM: Final = (20.0, 300.0)
+_QRS_BAND_HZ: Final = (8.0, 25.0)  # on real records half as many disagreements between leads as 5-20 Hz
 _REFRACTORY_S: Final = 0.2
 _MIN_RHYTHM_S: Final = 4.0  # less of lead II than this, and all leads are pooled instead
-_MIN_QRS_MV: Final = 0.02  # of the 5-20 Hz envelope: below, there is only noise and digitization error
+_MIN_QRS_MV: Final = 0.02  # of the QRS envelope: below, there is only noise and digitization error
 _MIN_CONFIDENCE: Final = 0.05
 
 
@@ -51,10 +52,11 @@ def resample_trace(
 ) -> NDArray[np.float64]:
     """Samples at 500 Hz from values on a regular grid of columns, band-limited.
 
-    Every output sample is a sum over the columns around it, weighted by a sinc under a Kaiser window (a polyphase filter
-    whose phase may take any value, for the ratio of the two rates is not rational). The cut-off is the lower of the
-    two Nyquist frequencies, so noise beyond the output's band does not fold back. Weights sum to one: constants are exact.
-    At the ends of a readable run the values go on as their own point reflection, which keeps slopes and does not ring.
+    Every output sample is a sum over the columns around it, weighted by a sinc under a Kaiser window (a polyphase
+    filter whose phase may take any value, for the ratio of the two rates is not rational). The cut-off is the lower
+    of the two Nyquist frequencies, so noise beyond the output's band does not fold back. Weights sum to one:
+    constants are exact. At the ends of a readable run the values go on as their own point reflection, which keeps
+    slopes and does not ring.
 
     Args:
         positions_x: (N,) px, evenly spaced and rising, for instance every quarter of a pixel column.
@@ -66,7 +68,8 @@ def resample_trace(
             (monotone cubic, no overshoot); longer ones stay NaN.
 
     Returns:
-        (n_samples,) float64, mV. NaN in long gaps, and more than half a step (the wider of the two) outside the columns.
+        (n_samples,) float64, mV. NaN in long gaps, and more than half a step (the wider of the two) outside the
+        columns.
 
     Raises:
         InvalidRecordError: the arrays differ in shape or the positions are not evenly spaced.
@@ -123,7 +126,9 @@ def _windowed_sinc(values: NDArray[np.float64], wanted: NDArray[np.float64], cut
 
 
 def savitzky_golay(signals: NDArray[np.floating], window: int = 5, order: int = 3) -> NDArray[np.float64]:
-    """Light smoothing by local polynomials (Savitzky and Golay, Analytical Chemistry 1964), each run of samples for itself.
+    """Light smoothing by local polynomials, each run of finite samples for itself.
+
+    The method is that of Savitzky and Golay, Analytical Chemistry 1964.
 
     Args:
         signals: (..., N) mV; NaN stays NaN and spoils no neighbour.
@@ -161,11 +166,11 @@ def einthoven_redistribute(
 ) -> NDArray[np.float64]:
     """Spread what the limb leads disagree by over them, where they already nearly agree.
 
-    I - II + III = 0 and aVR + aVL + aVF = 0 hold at every instant. Where the three leads of a law are there together and the
-    root mean square of their sum is within the tolerance, it is taken off them by weighted least squares (error
-    variance taken as 1 / confidence, so the least certain lead moves most). Single instants at which the sum exceeds twice the
-    tolerance are corrected less and less, and not at all from four times on: there one lead is plainly wrong, and spreading
-    its fault would spoil the other two. A law that is broken as a whole changes nothing.
+    I - II + III = 0 and aVR + aVL + aVF = 0 hold at every instant. Where the three leads of a law are there together
+    and the root mean square of their sum is within the tolerance, it is taken off them by weighted least squares
+    (error variance taken as 1 / confidence, so the least certain lead moves most). Single instants at which the sum
+    exceeds twice the tolerance are corrected less and less, and not at all from four times on: there one lead is
+    plainly wrong, and spreading its fault would spoil the other two. A law that is broken as a whole changes nothing.
 
     Args:
         signals: (12, N) mV, NaN where not printed.
@@ -188,7 +193,7 @@ def einthoven_redistribute(
         together = np.flatnonzero(np.isfinite(result[rows]).all(axis=0))
         if together.size < _MIN_OVERLAP:
             continue
-        at = np.ix_(rows, together)
+        at = np.ix_(np.array(rows), together)
         excess = (signs * result[at]).sum(axis=0)
         if np.sqrt(np.mean(excess**2)) > tolerance_mv:
             continue
@@ -208,10 +213,10 @@ def merge_duplicate(
 ) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
     """One signal from two prints of the same lead: lead II in its 2.5 s field and in the 10 s rhythm row.
 
-    The short print is first moved onto the rhythm row's zero line (median difference where both are there). If they then agree
-    within the tolerance (root mean square) they are averaged by confidence, and the short print fills the holes of the other.
-    If they disagree, one of them is wrong, nobody knows where, and the rhythm row alone counts. With less than 0.1 s
-    in common there is nothing to judge by: the short print fills in as it is.
+    The short print is first moved onto the rhythm row's zero line (median difference where both are there). If they
+    then agree within the tolerance (root mean square) they are averaged by confidence, and the short print fills the
+    holes of the other. If they disagree, one of them is wrong, nobody knows where, and the rhythm row alone counts.
+    With less than 0.1 s in common there is nothing to judge by: the short print fills in as it is.
 
     Args:
         rhythm, short: (N,) mV on the same time axis; NaN where not printed or not readable.
@@ -247,11 +252,12 @@ def heart_rate_bpm(
 ) -> float | None:
     """Beats per minute, from the R-R intervals of the rhythm lead.
 
-    The lead is band-passed to 5-20 Hz, where the QRS complex stands out from P and T waves; the root of the mean square over
-    0.1 s is its envelope. Beats are the peaks of the envelope at least 0.2 s apart that exceed a share of the largest peak near
-    them (after the adaptive threshold of Pan and Tompkins, IEEE Trans. Biomed. Eng. 1985). They count only if they stand far
-    above what lies between them, or if the autocorrelation of the envelope shows the same period. Where lead II is too
-    short, the scaled envelopes of all leads are pooled: together they cover the 10 s of the page.
+    The lead is band-passed to 8-25 Hz, where the QRS complex stands out from P and T waves; the root of the mean
+    square over 0.1 s is its envelope. Beats are the peaks of the envelope at least 0.2 s apart that exceed a share of
+    the largest peak near them (after the adaptive threshold of Pan and Tompkins, IEEE Trans. Biomed. Eng. 1985). They
+    count only if they stand far above what lies between them, or if the autocorrelation of the envelope shows the
+    same period. Where lead II is too short, the scaled envelopes of all leads are pooled: together they cover the
+    whole page.
 
     Args:
         signals: (12, N) mV, NaN where not printed.
@@ -274,8 +280,8 @@ def heart_rate_bpm(
 
 
 def _qrs_envelope(signal: NDArray[np.float64], rate_hz: float) -> NDArray[np.float64]:
-    """Root mean square of the 5-20 Hz band over 0.1 s, mV; NaN where the signal is NaN. Each run is filtered for itself."""
-    sections = butter(2, (5.0, 20.0), "bandpass", fs=rate_hz, output="sos")
+    """Root mean square of the QRS band over 0.1 s, mV; NaN where the signal is NaN. Each run is filtered for itself."""
+    sections = butter(2, _QRS_BAND_HZ, "bandpass", fs=rate_hz, output="sos")
     envelope = np.full(signal.size, np.nan)
     pad = round(0.3 * rate_hz)
     for start, stop in finite_runs(signal):
@@ -286,7 +292,7 @@ def _qrs_envelope(signal: NDArray[np.float64], rate_hz: float) -> NDArray[np.flo
 
 
 def _pooled_envelope(signals: NDArray[np.float64], rate_hz: float) -> NDArray[np.float64]:
-    """Mean over the leads of their envelopes, each scaled to the typical height of its own QRS; NaN where none is there."""
+    """Mean over the leads of their envelopes, each scaled to the height of its own QRS; NaN where none is there."""
     total, count, heights = np.zeros(signals.shape[1]), np.zeros(signals.shape[1]), []
     for signal in signals:
         envelope = _qrs_envelope(signal, rate_hz)
@@ -331,9 +337,7 @@ def _rate_of_envelope(envelope: NDArray[np.float64], rate_hz: float) -> float | 
     return bpm if HEART_RATE_RANGE_BPM[0] <= bpm <= HEART_RATE_RANGE_BPM[1] else None
 
 
-def _without_t_waves(
-    peaks: NDArray[np.intp], envelope: NDArray[np.float64], rate_hz: float
-) -> NDArray[np.intp]:
+def _without_t_waves(peaks: NDArray[np.intp], envelope: NDArray[np.float64], rate_hz: float) -> NDArray[np.intp]:
     """Leave out a peak within 0.4 s after a beat and less than 0.65 of its height: a steep T wave."""
     kept: list[int] = []
     for peak in peaks.tolist():

@@ -79,43 +79,51 @@ class DecoderStage(nn.Module):
 
 
 class FoldedUNet(nn.Module):
-    """A UNet on a timm encoder that works on the page folded two by two.
+    """A UNet on a timm encoder that works on a folded page.
 
-    The image is normalised and folded (``pixel_unshuffle`` by 2: 3 channels become 12 at half the resolution), so that
-    the encoder costs a quarter of its price at full size while every pixel is still seen; details that need full
-    resolution come back out of the head by ``pixel_shuffle``.
+    The image is normalised and folded (``pixel_unshuffle``: with ``fold`` 2, 3 channels become 12 at half the
+    resolution), so that the encoder costs a quarter (a sixteenth) of its price at full size while every pixel is still
+    seen; details that need full resolution come back out of the head by ``pixel_shuffle``.
 
     Args:
         encoder: a timm model that offers ``features_only`` with strides 2, 4, 8, 16, 32 (of the folded image).
         decoder: output channels of the decoder's stages, deepest first. Four stages end at stride 2 of the folded
-            image (4 of the page), five at stride 1 (2 of the page), where a convolution of the folded image itself is
-            the skip connection.
+            image, five at stride 1, where a convolution of the folded image itself is the skip connection.
+        fold: side of the square of pixels that becomes one cell.
+        detail: channels of that last skip connection.
         coordinates: add two CoordConv channels.
         pretrained: start from timm's ImageNet weights (needs their download).
 
-    ``forward(image, coordinates)`` takes ``(B, 3, H, W)`` in 0..255 with H and W multiples of 64 and, with
-    ``coordinates``, ``(B, 2, H/2, W/2)``; it returns ``(deepest, finest)`` features.
+    ``forward(image, coordinates)`` takes ``(B, 3, H, W)`` in 0..255 with H and W multiples of ``fold`` and, with
+    ``coordinates``, ``(B, 2, H/fold, W/fold)``; it returns ``(deepest, finest)`` features. Sizes that are no multiple of
+    32 cells are padded with zeros at the right and the bottom, and the finest features cropped back.
     """
 
     def __init__(
-        self, encoder: str, decoder: Sequence[int], coordinates: bool = False, pretrained: bool = False
+        self,
+        encoder: str,
+        decoder: Sequence[int],
+        fold: int = 2,
+        detail: int = 16,
+        coordinates: bool = False,
+        pretrained: bool = False,
     ) -> None:
         super().__init__()
-        channels = 12 + (2 if coordinates else 0)
+        channels = 3 * fold * fold + (2 if coordinates else 0)
+        self.fold = fold
         self.normalize = Normalize()
         self.encoder = timm.create_model(encoder, features_only=True, in_chans=channels, pretrained=pretrained)
         widths = list(self.encoder.feature_info.channels())
-        self.coordinates = coordinates
         skips = [*widths[-2::-1]]
         self.detail: nn.Module | None = None
         if len(decoder) == len(widths):
-            self.detail = ConvNormAct(channels, 16)
-            skips.append(16)
-        stages = []
+            self.detail = ConvNormAct(channels, detail)
+            skips.append(detail)
+        stages: list[nn.Module] = []
         inputs = widths[-1]
-        for outputs, skip in zip(decoder, skips, strict=False):
-            full_size = self.detail is not None and len(stages) == len(decoder) - 1
-            stages.append(DecoderStage(inputs, skip, outputs, convolutions=1 if full_size else 2))
+        for outputs, skip in zip(decoder, skips, strict=True):
+            finest = self.detail is not None and len(stages) == len(decoder) - 1
+            stages.append(DecoderStage(inputs, skip, outputs, convolutions=1 if finest else 2))
             inputs = outputs
         self.stages = nn.ModuleList(stages)
         self.outputs = inputs
@@ -123,9 +131,13 @@ class FoldedUNet(nn.Module):
 
     def forward(self, image: Tensor, coordinates: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return the encoder's deepest and the decoder's finest features."""
-        x = F.pixel_unshuffle(self.normalize(image), 2)
+        x = F.pixel_unshuffle(self.normalize(image), self.fold)
         if coordinates is not None:
             x = torch.cat([x, coordinates], dim=1)
+        height, width = x.shape[-2:]
+        bottom, right = -height % 32, -width % 32
+        if bottom or right:
+            x = F.pad(x, (0, right, 0, bottom))
         features = self.encoder(x)
         skips: list[Tensor] = list(features[-2::-1])
         if self.detail is not None:
@@ -133,4 +145,7 @@ class FoldedUNet(nn.Module):
         deepest = y = features[-1]
         for stage, skip in zip(self.stages, skips, strict=True):
             y = stage(y, skip)
+        if bottom or right:
+            stride = x.shape[-1] // y.shape[-1]
+            y = y[:, :, : height // stride, : width // stride]
         return deepest, y

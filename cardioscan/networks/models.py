@@ -27,9 +27,9 @@ def as_uint8(probability: Tensor) -> Tensor:
     return (probability * 255 + 0.5).to(torch.uint8)
 
 
-def _whole_frame(batch: Tensor, height: int, width: int, frame_width: int, frame_height: int) -> Tensor:
+def _whole_frame(batch: Tensor, height: int, width: int, step: int, frame_width: int, frame_height: int) -> Tensor:
     origin = torch.zeros(1, 2, device=batch.device)
-    grid = coordinate_map(origin, height, width, 2, frame_width, frame_height)
+    grid = coordinate_map(origin, height, width, step, frame_width, frame_height)
     return grid.expand(batch.shape[0], -1, -1, -1)
 
 
@@ -56,7 +56,7 @@ class LabelDetector(nn.Module):
 
     def __init__(self, pretrained: bool = False) -> None:
         super().__init__()
-        self.body = FoldedUNet("resnet18d", (256, 128, 64, 48), pretrained=pretrained)
+        self.body = FoldedUNet("resnet18d", (256, 128, 64, 48, 48), fold=MAP_STRIDE, detail=32, pretrained=pretrained)
         self.label_head = nn.Conv2d(self.body.outputs, N_LABEL_CLASSES, 1)
         self.orientation_head = nn.Linear(self.body.deepest, N_ORIENTATIONS)
 
@@ -83,7 +83,9 @@ class GridRectifier(nn.Module):
 
     def __init__(self, pretrained: bool = False) -> None:
         super().__init__()
-        self.body = FoldedUNet("resnet34", (256, 128, 64, 48), coordinates=True, pretrained=pretrained)
+        self.body = FoldedUNet(
+            "resnet34", (256, 128, 64, 48, 48), fold=MAP_STRIDE, detail=48, coordinates=True, pretrained=pretrained
+        )
         self.node_head = nn.Conv2d(self.body.outputs, 3, 1)
         self.departure_head = nn.Sequential(
             nn.Conv2d(self.body.outputs, 32, 3, padding=1), nn.ReLU(inplace=True), nn.Conv2d(32, 2, 1)
@@ -91,19 +93,21 @@ class GridRectifier(nn.Module):
         self.label_head = nn.Conv2d(self.body.outputs, N_LABEL_CLASSES, 1)
 
     def forward(self, image: Tensor, coordinates: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Map ``(B, 3, H, W)`` and (B, 2, H/2, W/2) to maps at stride 4.
+        """Map ``(B, 3, H, W)`` and (B, 2, H/4, W/4) to maps at stride 4.
 
         Returns node logits (B, 1, h, w), offsets (B, 2, h, w) px, departures (B, 2, h, w) in squares (x, y), and
         label logits (B, 14, h, w).
         """
         _, finest = self.body(image, coordinates)
         node = self.node_head(finest)
-        return node[:, :1], MAP_STRIDE * torch.tanh(node[:, 1:]), self.departure_head(finest), self.label_head(finest)
+        return node[:, :1], 1.75 * MAP_STRIDE * torch.tanh(node[:, 1:]), self.departure_head(finest), self.label_head(finest)
 
     def serve(self, page: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return ``point_probability``, ``point_offset``, ``lattice_coordinate`` and ``label_probability``."""
         frame = STANDARD_PAGE.aligned
-        coordinates = _whole_frame(page, frame.height // 2, frame.width // 2, frame.width, frame.height)
+        coordinates = _whole_frame(
+            page, frame.height // MAP_STRIDE, frame.width // MAP_STRIDE, MAP_STRIDE, frame.width, frame.height
+        )
         node, offset, departure, labels = self(page, coordinates)
         nominal = nominal_lattice(torch.zeros(1, 2, device=page.device), node.shape[-2], node.shape[-1])
         return as_uint8(node[:, 0].sigmoid()), offset, nominal + departure, as_uint8(labels.softmax(dim=1))
@@ -154,7 +158,7 @@ class WaveformExtractor(nn.Module):
         bottom, right = -height % 64, -width % 64
         padded = F.pad(page.float(), (0, right, 0, bottom), value=255.0)
         coordinates = _whole_frame(
-            page, (height + bottom) // 2, (width + right) // 2, STANDARD_PAGE.width, STANDARD_PAGE.height
+            page, (height + bottom) // 2, (width + right) // 2, 2, STANDARD_PAGE.width, STANDARD_PAGE.height
         )
         return as_uint8(self(padded, coordinates).sigmoid()[:, :, :height, :width])
 

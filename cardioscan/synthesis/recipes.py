@@ -51,7 +51,7 @@ _PHONE = CaptureRecipe(
     "0005",
     perspective=(0.0, 0.10),
     rotation=25.0,
-    margin=(-0.03, 0.35),
+    margin=(-0.03, 0.20),
     bend=(0, 25),
     crumple=(0, 9),
     folds=(0, 4),

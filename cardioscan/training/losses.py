@@ -32,3 +32,15 @@ def label_loss(logits: Tensor, target: Tensor) -> Tensor:
 def node_loss(logits: Tensor, target: Tensor) -> Tensor:
     """Cross-entropy with weight 4 on the cells that hold a node, of which there are about one in thirty."""
     return F.binary_cross_entropy_with_logits(logits, target, weight=1 + 3 * target)
+
+
+def offset_loss(offsets: Tensor, target: Tensor, near: Tensor) -> Tensor:
+    """Smooth L1 of node offsets (B, 2, h, w), px, on the cells around nodes (B, h, w)."""
+    error = F.smooth_l1_loss(offsets, target, reduction="none").sum(dim=1)
+    return (error * near).sum() / near.sum().clamp(min=1)
+
+
+def departure_loss(departure: Tensor, target: Tensor, on_page: Tensor) -> Tensor:
+    """Smooth L1 (beta 0.1) of the lattice's departure (B, 2, h, w), squares, on the page (B, h, w)."""
+    error = F.smooth_l1_loss(departure, target.clamp(-3, 3), reduction="none", beta=0.1).sum(dim=1)
+    return (error * on_page).sum() / on_page.sum().clamp(min=1)

@@ -12,13 +12,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cardioscan.networks.blocks import coordinate_map
+from cardioscan.networks.models import MAP_STRIDE, nominal_lattice
 from cardioscan.page import STANDARD_PAGE
 from cardioscan.synthesis.flat import FlatPage, Region, lay_out
 from cardioscan.synthesis.recipes import RECIPES
 from cardioscan.synthesis.signals import SignalSource
 from cardioscan.synthesis.strips import waveform_strip
 from cardioscan.synthesis.style import random_style
-from cardioscan.training.losses import coverage_loss
+from cardioscan.synthesis.views import grid_sample, label_sample, source_thumbnail
+from cardioscan.training.losses import coverage_loss, departure_loss, label_loss, node_loss, offset_loss
 
 Sample = Mapping[str, NDArray[Any]]
 Batch = Mapping[str, Tensor]
@@ -139,4 +141,172 @@ class WaveformTask:
             "iou": float((found & true).sum() / union),
             "trace_error_px": float(error.median()) if error.numel() else 0.0,
             "columns_within_2px": float((error < 2).float().mean()) if error.numel() else 1.0,
+        }
+
+
+class _PageTask:
+    """What the tasks over whole pages share: their records and their fixed validation pages."""
+
+    batch_size = 2
+    validation_recipes: tuple[str, ...] = ("clean", "color_scan", "bw_scan", "screen_photo", *["phone_photo"] * 8)
+
+    def __init__(
+        self, signals: SignalSource, train: NDArray[np.integer], validation: NDArray[np.integer]
+    ) -> None:
+        self.signals, self.train, self.validation = signals, train, validation
+
+    def _sample(self, records: NDArray[np.integer], recipe_name: str, rng: Generator) -> Sample:
+        raise AssertionError("each task renders its own samples")
+
+    def sample(self, rng: Generator) -> Sample:
+        return self._sample(self.train, draw_recipe(rng), rng)
+
+    def validation_samples(self) -> list[Sample]:
+        rng = np.random.default_rng(20260102)
+        return [self._sample(self.validation, name, rng) for name in self.validation_recipes]
+
+
+class LabelTask(_PageTask):
+    """Pages in all orientations; figures: keypoint error in px, share of labels found, orientation accuracy."""
+
+    def _sample(self, records: NDArray[np.integer], recipe_name: str, rng: Generator) -> Sample:
+        recipe = RECIPES[recipe_name]
+        sample = label_sample(draw_page(self.signals, records, recipe.variety, rng), recipe, rng)
+        keypoints = np.full((14, 2), np.nan, np.float32)
+        keypoints[sample.keypoints[:, 0].astype(int)] = sample.keypoints[:, 1:]
+        return {
+            "image": np.ascontiguousarray(sample.image.transpose(2, 0, 1)),
+            "labels": sample.labels.astype(np.int64),
+            "keypoints": keypoints,
+            "orientation": np.array(sample.orientation, np.int64),
+        }
+
+    def loss(self, network: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, float]]:
+        labels, orientation = network(batch["image"])
+        label_part = label_loss(labels.float(), batch["labels"])
+        orientation_part = nn.functional.cross_entropy(orientation.float(), batch["orientation"])
+        loss = 4 * label_part + 0.3 * orientation_part
+        return loss, {"loss": float(loss.detach()), "labels": float(label_part), "turn": float(orientation_part)}
+
+    def metrics(self, network: nn.Module, batch: Batch) -> dict[str, float]:
+        labels, orientation = network(batch["image"])
+        errors = keypoint_errors(labels.float().softmax(dim=1)[0], batch["keypoints"][0])
+        return {
+            "orientation_right": float((orientation.argmax(1) == batch["orientation"]).float().mean()),
+            "labels_found": float(np.mean(errors < 12)) if errors.size else float("nan"),
+            "keypoint_error_px": float(np.median(errors[errors < 12])) if (errors < 12).any() else float("nan"),
+        }
+
+
+def keypoint_errors(probability: Tensor, keypoints: Tensor) -> NDArray[np.float64]:
+    """Distance (px) of each label's weighted centroid from its true place.
+
+    Args:
+        probability: (14, h, w) class probabilities at stride 4.
+        keypoints: (14, 2) true px by class id, NaN where the label is not in the picture.
+
+    Returns:
+        One float per label in the picture; infinite where no cell belongs to its class.
+    """
+    winner = probability.argmax(dim=0)
+    errors = []
+    for class_id in range(1, probability.shape[0]):
+        if not torch.isfinite(keypoints[class_id]).all():
+            continue
+        rows, columns = torch.nonzero(winner == class_id, as_tuple=True)
+        if not len(rows):
+            errors.append(float("inf"))
+            continue
+        weight = probability[class_id, rows, columns]
+        x = float((weight * columns).sum() / weight.sum()) * MAP_STRIDE + (MAP_STRIDE - 1) / 2
+        y = float((weight * rows).sum() / weight.sum()) * MAP_STRIDE + (MAP_STRIDE - 1) / 2
+        errors.append(float(np.hypot(x - float(keypoints[class_id, 0]), y - float(keypoints[class_id, 1]))))
+    return np.array(errors)
+
+
+class GridTask(_PageTask):
+    """Pages in the aligned frame; figures: nodes found, node error in px, share of cells with the right line numbers."""
+
+    def _sample(self, records: NDArray[np.integer], recipe_name: str, rng: Generator) -> Sample:
+        recipe = RECIPES[recipe_name]
+        sample = grid_sample(draw_page(self.signals, records, recipe.variety, rng), recipe, rng)
+        return {
+            "image": np.ascontiguousarray(sample.image.transpose(2, 0, 1)),
+            "points": sample.points,
+            "near": sample.near,
+            "offsets": sample.offsets,
+            "lattice": sample.lattice,
+            "labels": sample.labels.astype(np.int64),
+            "on_page": sample.on_page,
+        }
+
+    def _forward(self, network: nn.Module, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        height, width = batch["image"].shape[-2:]
+        frame = STANDARD_PAGE.aligned
+        origin = torch.zeros(len(batch["image"]), 2, device=batch["image"].device)
+        size = (height // MAP_STRIDE, width // MAP_STRIDE)
+        node, offset, departure, labels = network(
+            batch["image"], coordinate_map(origin, *size, MAP_STRIDE, frame.width, frame.height)
+        )
+        true_departure = batch["lattice"] - nominal_lattice(origin, *size)
+        return node.float(), offset.float(), departure.float(), labels.float(), true_departure
+
+    def loss(self, network: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, float]]:
+        node, offset, departure, labels, true_departure = self._forward(network, batch)
+        parts = {
+            "node": 5 * node_loss(node[:, 0], batch["points"].float()),
+            "offset": 0.5 * offset_loss(offset, batch["offsets"], batch["near"].float()),
+            "departure": 2 * departure_loss(departure, true_departure, batch["on_page"].float()),
+            "labels": 2 * label_loss(labels, batch["labels"]),
+        }
+        loss = torch.stack(list(parts.values())).sum()
+        return loss, {"loss": float(loss.detach()), **{name: float(part.detach()) for name, part in parts.items()}}
+
+    def metrics(self, network: nn.Module, batch: Batch) -> dict[str, float]:
+        node, offset, departure, _, true_departure = self._forward(network, batch)
+        points = batch["points"] > 0
+        near = batch["near"] > 0
+        strongest = nn.functional.max_pool2d(node.sigmoid(), 3, stride=1, padding=1)[:, 0]
+        page = batch["on_page"] > 0
+        slip = (departure - true_departure).abs().amax(dim=1)[page]
+        error = (offset - batch["offsets"]).norm(dim=1)[points]
+        return {
+            "nodes_found": float((strongest[points] > 0.4).float().mean()),
+            "false_nodes": float(((node.sigmoid()[:, 0] > 0.4) & ~near).sum() / points.sum()),
+            "node_error_px": float(error.median()),
+            "indices_right": float((slip < 0.5).float().mean()),
+            "departure_error_squares": float(slip.median()),
+        }
+
+
+class SourceTask(_PageTask):
+    """Thumbnails of whole pages; figure: accuracy over the categories that have a recipe."""
+
+    batch_size = 8
+    validation_recipes = tuple(RECIPES) * 4
+
+    def sample(self, rng: Generator) -> Sample:
+        names = list(RECIPES)
+        return self._sample(self.train, names[int(rng.integers(len(names)))], rng)
+
+    def _sample(self, records: NDArray[np.integer], recipe_name: str, rng: Generator) -> Sample:
+        recipe = RECIPES[recipe_name]
+        page = draw_page(self.signals, records, recipe.variety, rng)
+        image = label_sample(page, recipe, rng, upright_share=0.9).image
+        rows = np.flatnonzero(image.any(axis=(1, 2)))
+        thumbnail = source_thumbnail(image[: int(rows[-1]) + 1] if rows.size else image)
+        return {
+            "image": np.ascontiguousarray(thumbnail.transpose(2, 0, 1)),
+            "category": np.array(int(recipe.category) - 1, np.int64),
+        }
+
+    def loss(self, network: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, float]]:
+        loss = nn.functional.cross_entropy(network(batch["image"]).float(), batch["category"])
+        return loss, {"loss": float(loss.detach())}
+
+    def metrics(self, network: nn.Module, batch: Batch) -> dict[str, float]:
+        logits = network(batch["image"]).float()
+        return {
+            "accuracy": float((logits.argmax(1) == batch["category"]).float().mean()),
+            "cross_entropy": float(nn.functional.cross_entropy(logits, batch["category"])),
         }

@@ -1,0 +1,312 @@
+"""Pure geometry shared by the stages: frames, homographies, orientations, and smooth surfaces over a lattice.
+
+Every 3x3 matrix here takes homogeneous column vectors (x, y, 1) of one pixel frame to another, float64, with integer
+coordinates at pixel centres. Nothing here knows about ECGs, and nothing keeps state except caches of constants.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+from scipy.interpolate import make_interp_spline
+from scipy.linalg import solveh_banded
+
+Floats = NDArray[np.float64]
+Points = NDArray[np.floating[Any]]
+
+N_ORIENTATIONS: Final = 8
+"""Four quarter turns, each as printed or mirrored."""
+
+
+def transform_points(matrix: Points, points: Points) -> Floats:
+    """Apply a 3x3 matrix to points ``(..., 2)`` (x, y); float64 of the same shape."""
+    matrix = np.asarray(matrix, np.float64)
+    points = np.asarray(points, np.float64)
+    homogeneous = points @ matrix[:, :2].T + matrix[:, 2]
+    return np.asarray(homogeneous[..., :2] / homogeneous[..., 2:], np.float64)
+
+
+def resize_matrix(scale_x: float, scale_y: float) -> Floats:
+    """The matrix of resizing by (scale_x, scale_y): pixel *edges* coincide, so centres move by half a pixel."""
+    shift_x, shift_y = 0.5 * scale_x - 0.5, 0.5 * scale_y - 0.5
+    return np.array([[scale_x, 0, shift_x], [0, scale_y, shift_y], [0, 0, 1]], np.float64)
+
+
+def translation_matrix(x: float, y: float) -> Floats:
+    """The matrix that adds (x, y)."""
+    return np.array([[1, 0, x], [0, 1, y], [0, 0, 1]], np.float64)
+
+
+def orientation_matrix(k: int, width: int, height: int) -> Floats:
+    """Matrix from an upright image of ``width`` x ``height`` px to the same image as seen in orientation ``k``.
+
+    ``k`` counts as in ``np.rot90(np.fliplr(upright) if k >= 4 else upright, k % 4)``: mirrored left-right first where
+    ``k >= 4``, then ``k % 4`` quarter turns counterclockwise. Raises ValueError outside 0..7.
+    """
+    if not 0 <= k < N_ORIENTATIONS:
+        raise ValueError(f"orientation must be 0..7, not {k}")
+    matrix = np.eye(3)
+    if k >= 4:
+        matrix = np.array([[-1, 0, width - 1], [0, 1, 0], [0, 0, 1]], np.float64)
+    for _ in range(k % 4):
+        quarter = np.array([[0, 1, 0], [-1, 0, width - 1], [0, 0, 1]], np.float64)
+        matrix = quarter @ matrix
+        width, height = height, width
+    return matrix
+
+
+def orient(image: NDArray[Any], k: int) -> NDArray[Any]:
+    """Show an upright image ``(H, W, ...)`` in orientation ``k`` (0..7), see :func:`orientation_matrix`."""
+    if not 0 <= k < N_ORIENTATIONS:
+        raise ValueError(f"orientation must be 0..7, not {k}")
+    return np.rot90(np.fliplr(image) if k >= 4 else image, k % 4)
+
+
+def jacobians(matrices: Points, points: Points) -> tuple[Floats, Floats]:
+    """Local linear maps of homographies.
+
+    Args:
+        matrices: (..., 3, 3).
+        points: (n, 2).
+
+    Returns:
+        Jacobians (..., n, 2, 2), and the third homogeneous coordinate (..., n), whose sign tells points behind the
+        horizon from those before it.
+    """
+    matrices = np.asarray(matrices, np.float64)
+    homogeneous = np.concatenate([np.asarray(points, np.float64), np.ones((len(points), 1))], axis=1)
+    mapped = homogeneous @ np.swapaxes(matrices, -1, -2)
+    depth = mapped[..., 2]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        position = mapped[..., :2] / depth[..., None]
+        top = matrices[..., None, :2, :2] - position[..., :, None] * matrices[..., None, 2:, :2]
+        return top / depth[..., None, None], depth
+
+
+def stretch(jacobian: Floats) -> tuple[Floats, Floats]:
+    """Scale (geometric mean of the singular values) and their ratio (>= 1, inf where flat) of Jacobians (..., 2, 2)."""
+    determinant = np.abs(jacobian[..., 0, 0] * jacobian[..., 1, 1] - jacobian[..., 0, 1] * jacobian[..., 1, 0])
+    energy = np.sum(jacobian**2, axis=(-1, -2))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = (energy + np.sqrt(np.maximum(energy**2 - 4 * determinant**2, 0))) / (2 * determinant)
+    return np.sqrt(determinant), np.where(np.isfinite(ratio), ratio, np.inf)
+
+
+def dominant_orientation(jacobian: Points) -> NDArray[np.int64]:
+    """The orientation 0..7 nearest to the linear part (..., 2, 2) of a map from an upright page to the picture."""
+    linear = np.stack([orientation_matrix(k, 1, 1)[:2, :2] for k in range(N_ORIENTATIONS)])
+    agreement = np.einsum("...ab,kab->...k", np.asarray(jacobian, np.float64), linear)
+    mirrored = np.linalg.det(jacobian) < 0
+    # A turn by 45 degrees agrees equally with a mirrored and a plain orientation; the determinant knows which it is.
+    allowed = (np.arange(N_ORIENTATIONS) >= 4) == mirrored[..., None]
+    return np.asarray(np.argmax(np.where(allowed, agreement, -np.inf), axis=-1), np.int64)
+
+
+def normalising_matrix(points: Points) -> Floats:
+    """Move the centroid of points (n, 2) to the origin and their mean distance from it to sqrt(2) (Hartley 1997)."""
+    points = np.asarray(points, np.float64)
+    centre = points.mean(axis=0)
+    scale = np.sqrt(2) / max(float(np.linalg.norm(points - centre, axis=1).mean()), 1e-12)
+    return np.array([[scale, 0, -scale * centre[0]], [0, scale, -scale * centre[1]], [0, 0, 1]], np.float64)
+
+
+def _adjugate(columns: Floats) -> Floats:
+    a, b, c = columns[..., :, 0], columns[..., :, 1], columns[..., :, 2]
+    return np.stack([np.cross(b, c), np.cross(c, a), np.cross(a, b)], axis=-2)
+
+
+def homographies_from_quads(source: Points, target: Points) -> Floats:
+    """Exact homographies from four point pairs each: ``(n, 4, 2)`` twice -> ``(n, 3, 3)``, scaled to unit norm.
+
+    Closed form through the projective basis of each quadruple, so degenerate sets give a useless matrix, not an error.
+    """
+
+    def basis(points: Points) -> Floats:
+        homogeneous = np.concatenate([np.asarray(points, np.float64), np.ones((*points.shape[:2], 1))], axis=2)
+        columns = np.swapaxes(homogeneous[:, :3], 1, 2)
+        weights = np.einsum("nij,nj->ni", _adjugate(columns), homogeneous[:, 3])
+        return columns * weights[:, None, :]
+
+    matrices = basis(target) @ _adjugate(basis(source))
+    norm = np.linalg.norm(matrices, axis=(1, 2), keepdims=True)
+    return np.asarray(matrices / np.where(norm > 0, norm, 1), np.float64)
+
+
+def affinities_from_triangles(source: Points, target: Points) -> Floats:
+    """Exact affine maps from three point pairs each: ``(n, 3, 2)`` twice -> ``(n, 3, 3)``. The source must span."""
+
+    def columns(points: Points) -> Floats:
+        homogeneous = np.concatenate([np.asarray(points, np.float64), np.ones((*points.shape[:2], 1))], axis=2)
+        return np.swapaxes(homogeneous, 1, 2)
+
+    source_columns = columns(source)
+    return np.asarray(columns(target) @ _adjugate(source_columns) / np.linalg.det(source_columns)[:, None, None])
+
+
+def homography_dlt(source: Points, target: Points) -> Floats:
+    """Normalised direct linear transform (Hartley 1997): least-squares 3x3 from ``n >= 4`` point pairs ``(n, 2)``."""
+    normal_source, normal_target = normalising_matrix(source), normalising_matrix(target)
+    p, q = transform_points(normal_source, source), transform_points(normal_target, target)
+    homogeneous = np.concatenate([p, np.ones((len(p), 1))], axis=1)
+    zeros = np.zeros_like(homogeneous)
+    rows = np.concatenate(
+        [
+            np.concatenate([homogeneous, zeros, -q[:, :1] * homogeneous], axis=1),
+            np.concatenate([zeros, homogeneous, -q[:, 1:] * homogeneous], axis=1),
+        ]
+    )
+    null = np.linalg.svd(rows)[2][-1].reshape(3, 3)
+    matrix = np.linalg.inv(normal_target) @ null @ normal_source
+    return np.asarray(matrix / matrix[2, 2] if abs(matrix[2, 2]) > 1e-12 else matrix, np.float64)
+
+
+def affinity_lstsq(source: Points, target: Points) -> Floats:
+    """Least-squares affine 3x3 from ``n >= 3`` point pairs ``(n, 2)``."""
+    design = np.concatenate([np.asarray(source, np.float64), np.ones((len(source), 1))], axis=1)
+    solution = np.linalg.lstsq(design, np.asarray(target, np.float64), rcond=None)[0]
+    return np.vstack([solution.T, [0.0, 0.0, 1.0]])
+
+
+def shrink(image: NDArray[np.uint8], factor: float) -> tuple[NDArray[np.uint8], Floats]:
+    """Shrink an image ``factor`` >= 1 times by area averaging, against aliasing of what is then sampled from it.
+
+    Returns the image (a view of the input for factors below 1.05) and the exact matrix from the old to the new frame.
+    """
+    height, width = image.shape[:2]
+    new_width, new_height = max(1, round(width / factor)), max(1, round(height / factor))
+    if factor < 1.05 or (new_width, new_height) == (width, height):
+        return image, np.eye(3)
+    small = np.asarray(cv2.resize(image, (new_width, new_height), interpolation=cv2.INTER_AREA), np.uint8)
+    return small, resize_matrix(new_width / width, new_height / height)
+
+
+def sample_bilinear(field: Points, points: Points) -> Floats:
+    """Sample ``field`` (C, h, w) at ``points`` (n, 2) (x, y) in its own cells, clamped to the border: (n, C)."""
+    height, width = field.shape[-2:]
+    x = np.clip(np.asarray(points, np.float64)[:, 0], 0, width - 1)
+    y = np.clip(np.asarray(points, np.float64)[:, 1], 0, height - 1)
+    x0 = np.minimum(x.astype(np.int64), max(width - 2, 0))
+    y0 = np.minimum(y.astype(np.int64), max(height - 2, 0))
+    x1, y1 = np.minimum(x0 + 1, width - 1), np.minimum(y0 + 1, height - 1)
+    fx, fy = x - x0, y - y0
+    top = field[:, y0, x0] * (1 - fx) + field[:, y0, x1] * fx
+    bottom = field[:, y1, x0] * (1 - fx) + field[:, y1, x1] * fx
+    return np.asarray((top * (1 - fy) + bottom * fy).T, np.float64)
+
+
+@lru_cache(maxsize=16)
+def _penalty_bands(rows: int, columns: int, crossover: float) -> Floats:
+    """Lower-form bands of the roughness matrix on a lattice numbered down its columns."""
+
+    def difference(n: int, order: int) -> sparse.csr_matrix:
+        matrix = sparse.identity(n, format="csr")
+        for _ in range(order):
+            size = matrix.shape[0]
+            step = sparse.diags([-np.ones(size - 1), np.ones(size - 1)], [0, 1], shape=(size - 1, size))
+            matrix = step @ matrix
+        return sparse.csr_matrix(matrix)
+
+    penalty = sparse.csr_matrix((rows * columns, rows * columns))
+    third = ((3, 0, 1.0), (2, 1, 3.0), (1, 2, 3.0), (0, 3, 1.0))
+    second = ((2, 0, 1.0), (1, 1, 2.0), (0, 2, 1.0))
+    terms = [*third, *((a, b, c / crossover**2) for a, b, c in second)]
+    for across, down, weight in terms:
+        operator = sparse.kron(difference(columns, across), difference(rows, down))
+        penalty = penalty + weight * (operator.T @ operator)
+    band = 3 * rows
+    bands = np.zeros((band + 1, rows * columns))
+    for offset in range(band + 1):
+        bands[offset, : rows * columns - offset] = penalty.diagonal(-offset)
+    bands.flags.writeable = False
+    return bands
+
+
+def smooth_lattice(values: Points, weights: Points, smoothness: float, crossover: float = 8.0) -> Floats:
+    """Fit the smoothest surface to values on a regular lattice, filling what is missing and reaching to the border.
+
+    Minimises ``sum w (u - v)^2 + smoothness * roughness``, where the roughness is the energy of third differences
+    plus ``1 / crossover^2`` times that of second differences (a discrete smoothing spline, solved exactly). Gaps
+    narrower than ``crossover`` nodes are bridged as by a quintic, wider ones and the outside like a thin plate, which
+    runs on straight. A wave of ``L`` nodes is halved where ``smoothness = (L / 2 pi)^6``.
+
+    Args:
+        values: (rows, columns, d); ignored where the weight is 0 (may be NaN there).
+        weights: (rows, columns), >= 0.
+        smoothness: > 0.
+        crossover: nodes.
+
+    Returns:
+        (rows, columns, d) float64. At least three nodes off one line must carry weight for it to mean anything.
+    """
+    values = np.asarray(values, np.float64)
+    weights = np.asarray(weights, np.float64)
+    rows, columns, depth = values.shape
+    if rows < 4 or columns < 4:
+        raise ValueError(f"a lattice needs at least 4 x 4 nodes, not {rows} x {columns}")
+    bands = smoothness * _penalty_bands(rows, columns, crossover)
+    # Planes cost nothing: a trace of weight everywhere keeps the system regular without being felt.
+    bands[0] += weights.T.ravel() + 1e-10
+    data = np.where(weights[..., None] > 0, values, 0.0) * weights[..., None]
+    right = data.transpose(1, 0, 2).reshape(rows * columns, depth)
+    solution = solveh_banded(bands, right, overwrite_ab=True, lower=True, check_finite=False)
+    return np.asarray(solution.reshape(columns, rows, depth).transpose(1, 0, 2), np.float64)
+
+
+def robust_lattice(
+    values: Points,
+    weights: Points,
+    smoothness: float,
+    scales: tuple[float, ...],
+    crossover: float = 8.0,
+) -> tuple[Floats, Floats]:
+    """:func:`smooth_lattice` that distrusts values far from their surroundings (iteratively reweighted).
+
+    Args:
+        values: (rows, columns, d).
+        weights: (rows, columns).
+        smoothness: as there; stiff enough that one node cannot bend the surface to itself.
+        scales: the distance, in units of the values, at which a value counts a quarter; one per round, falling.
+        crossover: as there.
+
+    Returns:
+        The surface (rows, columns, d), and the distance of each value from it (rows, columns; inf without weight).
+    """
+    base = np.asarray(weights, np.float64)
+    trust = base
+    surface = smooth_lattice(values, trust, smoothness, crossover)
+    distance = _distance(values, surface, base)
+    for scale in scales:
+        # Geman-McClure weights: beyond a few scales a value has no say at all.
+        trust = np.where(base > 0, base / (1 + (np.minimum(distance, 1e6) / scale) ** 2) ** 2, 0.0)
+        surface = smooth_lattice(values, trust, smoothness, crossover)
+        distance = _distance(values, surface, base)
+    return surface, distance
+
+
+def _distance(values: Points, surface: Floats, weights: Floats) -> Floats:
+    apart = np.linalg.norm(np.where(weights[..., None] > 0, values, 0.0) - surface, axis=-1)
+    return np.where(weights > 0, apart, np.inf)
+
+
+@lru_cache(maxsize=32)
+def spline_matrix(n_knots: int, start: float, pitch: float, size: int, step: int = 1) -> Floats:
+    """Cubic-spline interpolation as a matrix: from values at ``start + pitch * k`` to those at 0, step, 2 step...
+
+    ``(ceil(size / step), n_knots)`` float64, read-only; exact at the knots (not-a-knot ends), straight outside them.
+    A lattice is interpolated on a whole image by one such matrix from each side.
+    """
+    knots = start + pitch * np.arange(n_knots)
+    spline = make_interp_spline(knots, np.eye(n_knots), k=3)
+    places = np.arange(0, size, step, dtype=np.float64)
+    inside = np.clip(places, knots[0], knots[-1])
+    slopes = spline.derivative()(np.array([knots[0], knots[-1]]))
+    beyond = places - inside
+    matrix = spline(inside) + beyond[:, None] * np.where(beyond[:, None] < 0, slopes[0], slopes[1])
+    matrix = np.asarray(matrix, np.float64)
+    matrix.flags.writeable = False
+    return matrix

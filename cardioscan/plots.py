@@ -1,0 +1,190 @@
+"""Pictures of results: the standard sheet (matplotlib, extra ``plot``) and traces over the page (OpenCV)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from cardioscan.errors import CardioscanError, MissingDependencyError
+from cardioscan.page import MM_PER_INCH, RECORD_SECONDS, STANDARD_PAGE, PageTemplate
+from cardioscan.record import EcgRecord
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from cardioscan.pipeline import Digitization
+
+_ROW_MM: Final = 30.0  # paper height of one row, 3 mV
+_LEFT_MM: Final = 12.0  # room for the calibration pulse
+_PULSE_MM: Final = 5.0  # 0.2 s wide, as printers draw it
+_PAPER: Final = "#fffaf8"
+_FINE, _COARSE = "#f6d5d0", "#e8a49b"
+
+_OVERLAY_ALPHA: Final = 0.75
+_LABEL_NAMES: Final = {0: "?"} | {label.class_id: label.name for label in STANDARD_PAGE.labels}
+
+# Hues far from the grid's red and from ink, and far from one another for neighbours on the page.
+_COLOURS: Final = (
+    (0, 114, 255), (0, 158, 96), (148, 60, 220), (230, 110, 0), (0, 165, 190), (205, 20, 120), (110, 130, 0),
+    (60, 70, 230), (0, 125, 60), (170, 80, 160), (190, 140, 0), (20, 100, 140), (120, 60, 30),
+)  # fmt: skip
+
+
+def plot_record(record: EcgRecord, ax: Axes | None = None, template: PageTemplate = STANDARD_PAGE) -> Figure:
+    """Draw a record as the standard sheet: 3 rows of 4 leads and the rhythm row, gaps as gaps.
+
+    The axes are in mm of paper. Without ``ax`` a new figure is made (no pyplot, so no global state and no display
+    needed) in which 1 mm of paper is 1 mm of figure: 25 mm/s and 10 mm/mV, to be saved at any resolution.
+
+    Args:
+        record: what to draw; a refused record gives an empty sheet that states the reasons.
+        ax: matplotlib axes to draw into, at whatever scale they have (equal in both directions).
+        template: which lead stands in which row, and when.
+
+    Returns:
+        The matplotlib figure.
+
+    Raises:
+        MissingDependencyError: matplotlib is not installed.
+    """
+    width, height = _LEFT_MM + template.speed_mm_per_s * RECORD_SECONDS + 3.0, _ROW_MM * template.n_rows + 10.0
+    axes = _true_scale_axes(width, height) if ax is None else ax
+    axes.set(xlim=(0, width), ylim=(height, 0), aspect="equal", xticks=[], yticks=[], facecolor=_PAPER)
+    for step, colour, line_width in ((1.0, _FINE, 0.3), (5.0, _COARSE, 0.5)):
+        axes.vlines(np.arange(0, width + 0.1, step), 0, height, color=colour, linewidth=line_width, zorder=0)
+        axes.hlines(np.arange(0, height + 0.1, step), 0, width, color=colour, linewidth=line_width, zorder=0)
+
+    zero = [10.0 + _ROW_MM * (row + 0.5) for row in range(template.n_rows)]
+    gain, speed = template.gain_mm_per_mv, template.speed_mm_per_s
+    pulse = _LEFT_MM - 1.0 - _PULSE_MM
+    for y in zero:
+        axes.plot(
+            [pulse - 2, pulse, pulse, pulse + _PULSE_MM, pulse + _PULSE_MM, _LEFT_MM],
+            [y, y, y - gain, y - gain, y, y],
+            color="black",
+            linewidth=0.7,
+        )
+    time = record.time_s
+    for segment in template.segments:
+        following = [other.t_start for other in template.row_segments(segment.row) if other.t_start > segment.t_start]
+        end = min(following, default=RECORD_SECONDS)
+        shown = (time >= segment.t_start) & (time < end)
+        # A hole in the signal is NaN, and matplotlib draws nothing there.
+        axes.plot(
+            _LEFT_MM + speed * time[shown],
+            zero[segment.row] - gain * record.lead(segment.lead)[shown],
+            color="black",
+            linewidth=0.7,
+            solid_joinstyle="round",
+            gid=f"{segment.lead}-{segment.row}",
+        )
+        x = _LEFT_MM + speed * segment.t_start
+        axes.text(x + 1, zero[segment.row] - 11, segment.lead, fontsize=8, weight="bold")
+        if segment.t_start > 0:
+            axes.vlines(x, zero[segment.row] - 3, zero[segment.row] + 3, color="black", linewidth=0.5)
+    axes.text(2, 5, _headline(record), fontsize=8, va="center")
+    axes.text(width - 2, 5, f"{speed:g} mm/s   {gain:g} mm/mV", fontsize=8, va="center", ha="right")
+    figure: Figure = axes.get_figure(root=True)  # type: ignore[assignment]
+    return figure
+
+
+def _headline(record: EcgRecord) -> str:
+    if record.reasons and np.isnan(record.signals).all():
+        return f"{record.name}   refused: " + "; ".join(reason.detail or reason.code for reason in record.reasons)
+    rate = "" if record.heart_rate_bpm is None else f"   {record.heart_rate_bpm:.0f}/min"
+    return record.name + rate
+
+
+def _true_scale_axes(width_mm: float, height_mm: float) -> Axes:
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingDependencyError("matplotlib", "plot", "Drawing a record") from error
+    figure = Figure(figsize=(width_mm / MM_PER_INCH, height_mm / MM_PER_INCH))
+    FigureCanvasAgg(figure)
+    return figure.add_axes((0, 0, 1, 1), frameon=True)
+
+
+def draw_overlay(
+    image: NDArray[np.uint8],
+    traces: Mapping[str, NDArray[np.floating]],
+    labels: NDArray[np.floating] | None = None,
+    lattice: NDArray[np.floating] | None = None,
+) -> NDArray[np.uint8]:
+    """Draw what was found over the page: traces in colours of their own, label marks, lattice dots.
+
+    Args:
+        image: (H, W, 3) uint8 RGB, the page; it is not changed.
+        traces: name -> (N, 2) px (x, y) in ``image``; NaN lifts the pen.
+        labels: (n, 3): class id, x, y px; NaN rows are left out.
+        lattice: (..., 2) px (x, y) of grid nodes; NaN nodes are left out.
+
+    Returns:
+        (H, W, 3) uint8 RGB, a new array. Line widths and marks grow with the image.
+
+    Raises:
+        CardioscanError: the image is not (H, W, 3) uint8.
+    """
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        raise CardioscanError(f"an overlay needs an RGB image (H, W, 3) of uint8, not {image.dtype} {image.shape}")
+    unit = max(image.shape[:2]) / 1000
+    drawn = np.ascontiguousarray(image).copy()
+    if lattice is not None:
+        for x, y in _finite_rows(np.asarray(lattice, np.float64).reshape(-1, 2)):
+            _disc(drawn, x, y, max(1.0, 1.1 * unit), (0, 150, 150))
+    for index, points in enumerate(traces.values()):
+        for run in _runs(np.asarray(points, np.float64)):
+            corners = np.round(_clipped(run) * 16).astype(np.int32).reshape(-1, 1, 2)
+            colour = _COLOURS[index % len(_COLOURS)]
+            cv2.polylines(drawn, [corners], False, colour, max(1, round(0.9 * unit)), cv2.LINE_AA, 4)
+    if labels is not None:
+        for class_id, x, y in _finite_rows(np.asarray(labels, np.float64).reshape(-1, 3)):
+            _mark(drawn, x, y, _LABEL_NAMES.get(int(class_id), "?"), unit)
+    blended = cv2.addWeighted(image, 1 - _OVERLAY_ALPHA, drawn, _OVERLAY_ALPHA, 0)
+    return np.asarray(blended, np.uint8)
+
+
+def overlay_of(digitization: Digitization) -> NDArray[np.uint8]:
+    """The overlay of one digitization, on its page as it was read: (H, W, 3) uint8 RGB.
+
+    Raises:
+        CardioscanError: the page could not even be read, so there is nothing to draw on.
+    """
+    if digitization.image is None:
+        raise CardioscanError(f"{digitization.record.name}: no picture was read, so there is nothing to draw over")
+    return draw_overlay(digitization.image, digitization.traces, digitization.labels, digitization.lattice)
+
+
+def _finite_rows(points: NDArray[np.float64]) -> list[list[float]]:
+    rows: list[list[float]] = points[np.isfinite(points).all(axis=1)].tolist()
+    return rows
+
+
+def _runs(points: NDArray[np.float64]) -> list[NDArray[np.float64]]:
+    finite = np.isfinite(points).all(axis=1)
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], finite, [False]]).astype(np.int8)))
+    return [points[a:b] for a, b in zip(edges[::2], edges[1::2], strict=True)]
+
+
+def _clipped(points: NDArray[np.float64]) -> NDArray[np.float64]:
+    # OpenCV's fixed-point coordinates overflow far outside the picture; nothing is seen out there anyway.
+    return np.clip(points, -10_000, 60_000)
+
+
+def _disc(image: NDArray[np.uint8], x: float, y: float, radius: float, colour: tuple[int, int, int]) -> None:
+    cx, cy = np.round(_clipped(np.array([x, y])) * 16).astype(int).tolist()
+    cv2.circle(image, (cx, cy), round(radius * 16), colour, -1, cv2.LINE_AA, 4)
+
+
+def _mark(image: NDArray[np.uint8], x: float, y: float, name: str, unit: float) -> None:
+    cx, cy = np.round(_clipped(np.array([x, y]))).astype(int).tolist()
+    colour, arm = (220, 0, 0), max(3, round(6 * unit))
+    cv2.drawMarker(image, (cx, cy), colour, cv2.MARKER_CROSS, 2 * arm, max(1, round(unit)), cv2.LINE_AA)
+    place, scale, width = (cx + arm, cy - arm), max(0.35, 0.45 * unit), max(1, round(unit))
+    cv2.putText(image, name, place, cv2.FONT_HERSHEY_SIMPLEX, scale, colour, width, cv2.LINE_AA)

@@ -1,0 +1,1 @@
+"""Reaching CardioScan: the command line ``cardioscan`` and the batches behind it."""
