@@ -123,13 +123,14 @@ def average_views(
     """
     labels = [unflip_label_probability(as_probability(p), view) for view, p in enumerate(label_probability)]
     turns = [unflip_orientation_probability(p, view) for view, p in enumerate(orientation_probability)]
-    return np.mean(labels, axis=0, dtype=np.float32), np.mean(turns, axis=0).astype(np.float32)
+    return np.mean(labels, axis=0).astype(np.float32), np.mean(turns, axis=0).astype(np.float32)
 
 
 def as_probability(values: NDArray[Any]) -> NDArray[np.float32]:
     """Probabilities as float32: uint8 is divided by 255, floats are taken as they are."""
     values = np.asarray(values)
-    return values.astype(np.float32) / 255 if values.dtype == np.uint8 else values.astype(np.float32, copy=False)
+    probability = values.astype(np.float32, copy=False)
+    return probability / np.float32(255) if values.dtype == np.uint8 else probability
 
 
 def undo_orientation(image: NDArray[Any], k: int) -> tuple[NDArray[Any], Floats]:

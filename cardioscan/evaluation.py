@@ -20,7 +20,8 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from cardioscan.errors import FormatError, MissingDependencyError
+from cardioscan.errors import FormatError
+from cardioscan.formats import read_signals
 from cardioscan.measure import (
     MAX_SHIFT_S,
     RATIO_CAP,
@@ -58,7 +59,6 @@ Printed = Literal["auto", "all", "standard"]
 _NAME_KEYS: Final = ("names", "ids", "record", "records", "name", "id")
 _PREDICTION_SUFFIXES: Final = (".npz", ".csv", ".hea", ".parquet")  # the first that is there is read
 _SEPARATORS: Final = ("-", "_", ".")
-_MV_PER_UNIT: Final = {"mv": 1.0, "uv": 1e-3, "µv": 1e-3, "μv": 1e-3, "v": 1e3}
 _MISSING_INT16: Final = -32768
 
 
@@ -178,7 +178,7 @@ def read_truth(path: str | Path) -> dict[str, NDArray[np.float64]]:
     if path.suffix.lower() == ".npz":
         return _read_npz(path)
     header = path if path.suffix.lower() == ".hea" else path.with_name(path.name + ".hea")
-    return {header.stem: _read_wfdb(header)}
+    return {header.stem: read_signals(header).signals}
 
 
 def _read_npz(path: Path) -> dict[str, NDArray[np.float64]]:
@@ -209,29 +209,10 @@ def _read_npz(path: Path) -> dict[str, NDArray[np.float64]]:
     else:
         names = [path.stem] if len(signals) == 1 else [str(index) for index in range(len(signals))]
     if len(set(names)) != len(signals):
-        raise FormatError(f"{path}: {len(signals)} records need as many different names in {name_key!r}, not {len(names)}")
+        raise FormatError(
+            f"{path}: {len(signals)} records need as many different names in {name_key!r}, not {len(names)}"
+        )
     return dict(zip(names, signals, strict=True))
-
-
-def _read_wfdb(header: Path) -> NDArray[np.float64]:
-    try:
-        import wfdb
-    except ImportError as error:
-        raise MissingDependencyError("wfdb", "wfdb", "Reading WFDB truth") from error
-    try:
-        record = wfdb.rdrecord(str(header.with_suffix("")))
-    except (OSError, ValueError, IndexError, KeyError) as error:
-        raise FormatError(f"cannot read the WFDB record {header}: {error}") from error
-    if record.fs != SAMPLING_RATE_HZ or record.sig_len != RECORD_SAMPLES:
-        wanted = f"{RECORD_SAMPLES} samples at {SAMPLING_RATE_HZ} Hz"
-        raise FormatError(f"{header}: {wanted} needed, not {record.sig_len} at {record.fs} Hz")
-    order = _lead_order(record.sig_name, header)
-    unknown = sorted({unit for unit in record.units if unit.lower() not in _MV_PER_UNIT})
-    if unknown:
-        raise FormatError(f"{header}: unknown units {', '.join(unknown)}")
-    scale = np.array([_MV_PER_UNIT[unit.lower()] for unit in record.units])
-    signals: NDArray[np.float64] = (np.asarray(record.p_signal, np.float64) * scale).T[order]
-    return signals
 
 
 def _lead_order(names: list[str], path: Path) -> list[int]:
@@ -288,12 +269,9 @@ def _outcome(path: Path) -> str | None:
 
 def _read_prediction(files: Mapping[str, Path]) -> NDArray[np.float64] | None:
     """The signals of one page, or None where it was refused."""
-    from cardioscan.formats import read_signals
-
     if ".json" in files and _outcome(files[".json"]) == "refused":
         return None
     source = next((files[suffix] for suffix in _PREDICTION_SUFFIXES if suffix in files), None)
     if source is None:
         raise FormatError(f"{files['.json']} says that the page was digitized, but its signals are not beside it")
-    read = read_signals(source)
-    return np.asarray(read[0] if isinstance(read, tuple) else read, np.float64)
+    return read_signals(source).signals

@@ -85,7 +85,7 @@ def jacobians(matrices: Points, points: Points) -> tuple[Floats, Floats]:
     with np.errstate(divide="ignore", invalid="ignore"):
         position = mapped[..., :2] / depth[..., None]
         top = matrices[..., None, :2, :2] - position[..., :, None] * matrices[..., None, 2:, :2]
-        return top / depth[..., None, None], depth
+        return np.asarray(top / depth[..., None, None], np.float64), np.asarray(depth, np.float64)
 
 
 def stretch(jacobian: Floats) -> tuple[Floats, Floats]:
@@ -130,7 +130,7 @@ def homographies_from_quads(source: Points, target: Points) -> Floats:
         homogeneous = np.concatenate([np.asarray(points, np.float64), np.ones((*points.shape[:2], 1))], axis=2)
         columns = np.swapaxes(homogeneous[:, :3], 1, 2)
         weights = np.einsum("nij,nj->ni", _adjugate(columns), homogeneous[:, 3])
-        return columns * weights[:, None, :]
+        return np.asarray(columns * weights[:, None, :], np.float64)
 
     matrices = basis(target) @ _adjugate(basis(source))
     norm = np.linalg.norm(matrices, axis=(1, 2), keepdims=True)
@@ -142,10 +142,11 @@ def affinities_from_triangles(source: Points, target: Points) -> Floats:
 
     def columns(points: Points) -> Floats:
         homogeneous = np.concatenate([np.asarray(points, np.float64), np.ones((*points.shape[:2], 1))], axis=2)
-        return np.swapaxes(homogeneous, 1, 2)
+        return np.asarray(np.swapaxes(homogeneous, 1, 2), np.float64)
 
     source_columns = columns(source)
-    return np.asarray(columns(target) @ _adjugate(source_columns) / np.linalg.det(source_columns)[:, None, None])
+    inverse = _adjugate(source_columns) / np.linalg.det(source_columns)[:, None, None]
+    return np.asarray(columns(target) @ inverse, np.float64)
 
 
 def homography_dlt(source: Points, target: Points) -> Floats:

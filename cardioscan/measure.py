@@ -241,7 +241,11 @@ def _checked(a: NDArray[np.floating], b: NDArray[np.floating]) -> tuple[NDArray[
 def _centred(x: NDArray[np.float64], there: NDArray[np.bool_], over: NDArray[np.bool_]) -> NDArray[np.float64]:
     """``x`` less its mean per row over the samples ``over``; 0 where not ``there``."""
     mean = np.where(over, x, 0).sum(axis=1, keepdims=True) / np.maximum(over.sum(axis=1, keepdims=True), 1)
-    return np.where(there, x - mean, 0.0)
+    centred = np.where(there, x - mean, 0.0)
+    # A constant row must become exactly 0: what rounding leaves of it would have a lag and a correlation of its own.
+    scale = np.abs(np.where(there, x, 0)).max(axis=1, keepdims=True, initial=0)
+    constant = np.abs(centred).max(axis=1, keepdims=True, initial=0) <= 1e-12 * scale
+    return np.where(constant, 0.0, centred)
 
 
 def _best_shifts(

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
+from cardioscan.geometry import transform_points
 from cardioscan.page import PageTemplate
 from cardioscan.synthesis.flat import FlatPage
 from cardioscan.synthesis.photometry import FloatImage, relief_shading, smooth_noise
@@ -57,11 +58,11 @@ class CaptureGeometry:
 
     def to_image(self, points: NDArray[np.floating]) -> NDArray[np.float64]:
         """Reference-frame points (..., 2) to picture px (..., 2), float64."""
-        return project(self.homography, np.asarray(points, np.float64) + self.paper.at(points))
+        return transform_points(self.homography, np.asarray(points, np.float64) + self.paper.at(points))
 
     def to_page(self, points: NDArray[np.floating]) -> NDArray[np.float64]:
         """Picture px (..., 2) to reference-frame points, by fixed-point iteration (below 0.05 px for our bends)."""
-        flat = project(np.linalg.inv(self.homography), points)
+        flat = transform_points(np.linalg.inv(self.homography), points)
         page = flat.copy()
         for _ in range(8):
             page = flat - self.paper.at(page)
@@ -70,13 +71,6 @@ class CaptureGeometry:
     def after(self, matrix: Matrix) -> CaptureGeometry:
         """The same page seen through a further homography of the picture."""
         return CaptureGeometry(matrix @ self.homography, self.paper)
-
-
-def project(matrix: Matrix, points: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Apply a 3x3 homography to points (..., 2)."""
-    points = np.asarray(points, np.float64)
-    moved = points @ matrix[:, :2].T + matrix[:, 2]
-    return np.asarray(moved[..., :2] / moved[..., 2:], np.float64)
 
 
 def bend_paper(template: PageTemplate, recipe: CaptureRecipe, rng: Generator) -> BentPaper:

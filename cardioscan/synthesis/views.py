@@ -10,6 +10,8 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
+from cardioscan.alignment import letterbox
+from cardioscan.geometry import orientation_matrix
 from cardioscan.page import PageTemplate
 from cardioscan.synthesis.capture import CaptureGeometry, bend_paper, photograph, view_homography
 from cardioscan.synthesis.flat import FlatPage
@@ -53,22 +55,6 @@ class GridSample:
     nodes: NDArray[np.float64]
 
 
-def orientation_matrix(orientation: int, width: int, height: int) -> NDArray[np.float64]:
-    """The 3x3 matrix from upright px to px of the page as seen in orientation 0..7.
-
-    Seen = ``np.rot90(np.fliplr(upright) if orientation >= 4 else upright, orientation % 4)``: mirrored first, then
-    turned counterclockwise. ``width`` and ``height`` are those of the upright picture.
-    """
-    matrix = np.eye(3)
-    if orientation >= 4:
-        matrix = np.array([[-1, 0, width - 1], [0, 1, 0], [0, 0, 1]], np.float64)
-    for _ in range(orientation % 4):
-        # A quarter turn counterclockwise takes (x, y) to (y, width - 1 - x).
-        matrix = np.array([[0, 1, 0], [-1, 0, width - 1], [0, 0, 1]], np.float64) @ matrix
-        width, height = height, width
-    return matrix
-
-
 def label_map(
     template: PageTemplate, geometry: CaptureGeometry, size: tuple[int, int]
 ) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
@@ -97,7 +83,7 @@ def label_sample(
     size: tuple[int, int] = (1440, 1152),
     upright_share: float = 0.5,
 ) -> LabelSample:
-    """Photograph a page in one of the 8 orientations and letterbox it (top left, black) to ``size``."""
+    """Photograph a page in one of the 8 orientations and letterbox it to ``size`` (width, height) px."""
     width, height = size
     orientation = 0 if rng.random() < upright_share else int(rng.integers(8))
     aspect = rng.uniform(width / height, 1.8)
@@ -106,12 +92,9 @@ def label_sample(
     geometry = CaptureGeometry(
         view_homography(page.template, recipe, upright, rng), bend_paper(page.template, recipe, rng)
     ).after(orientation_matrix(orientation, *upright))
-    image = np.zeros((height, width, 3), np.uint8)
-    image[: photo[1], : photo[0]] = photograph(page, geometry, photo, recipe, rng)
-    labels, keypoints = label_map(page.template, geometry, photo)
-    padded = np.zeros((height // STRIDE, width // STRIDE), np.uint8)
-    padded[: labels.shape[0], : labels.shape[1]] = labels
-    return LabelSample(image, padded, keypoints, orientation)
+    image, matrix = letterbox(photograph(page, geometry, photo, recipe, rng), width, height)
+    labels, keypoints = label_map(page.template, geometry.after(matrix), size)
+    return LabelSample(image, labels, keypoints, orientation)
 
 
 def misaligned_geometry(

@@ -293,8 +293,7 @@ class SourceTask(_PageTask):
         recipe = RECIPES[recipe_name]
         page = draw_page(self.signals, records, recipe.variety, rng)
         image = label_sample(page, recipe, rng, upright_share=0.9).image
-        rows = np.flatnonzero(image.any(axis=(1, 2)))
-        thumbnail = source_thumbnail(image[: int(rows[-1]) + 1] if rows.size else image)
+        thumbnail = source_thumbnail(image)
         return {
             "image": np.ascontiguousarray(thumbnail.transpose(2, 0, 1)),
             "category": np.array(int(recipe.category) - 1, np.int64),

@@ -50,7 +50,7 @@ def load_released(name: str, network: nn.Module, path: Path | None = None, missi
     from onnx import numpy_helper
 
     if path is None:
-        from cardioscan.networks.specs import find_model_file
+        from cardioscan.specs import find_model_file
 
         path = find_model_file(name, missing_ok=missing_ok)
         if path is None:

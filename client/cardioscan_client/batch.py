@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
-import os
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import cv2
 import numpy as np
 
-from cardioscan.errors import CardioscanError, ImageError, PageRefusedError, RefusalCode
-from cardioscan.images import count_pages, load_image
+from cardioscan.errors import CardioscanError, FormatError, ImageError, PageRefusedError, RefusalCode
+from cardioscan.images import count_pages
+from cardioscan.page import LEADS, RECORD_SAMPLES
+from cardioscan.plots import overlay_of
 from cardioscan.record import EcgRecord, Outcome, Reason
 from cardioscan_client.naming import page_name, printable, unique_stems
-from cardioscan_client.overlay import write_overlay
 
 if TYPE_CHECKING:
     from cardioscan.pipeline import Digitization, Digitizer
 
 ALWAYS_WRITTEN: Final = ("csv", "json")
+MAX_OVERLAY_SIDE: Final = 2400
+"""Longest side of ``name.overlay.png``, px: a larger page is scaled down."""
+
 _LOG = logging.getLogger(__name__)
 
 
@@ -52,11 +57,24 @@ class BatchOptions:
 
 @dataclass(frozen=True)
 class PageJob:
-    """One page to digitize: its file, its page from 0, and the stem of its file's results."""
+    """One page to digitize.
+
+    Attributes:
+        source: its file.
+        stem: stem of the files written for that file, different from every other one of the batch.
+        page: the page, from 0.
+        n_pages: number of pages in the file; None where nobody has looked yet.
+    """
 
     source: Path
     stem: str
-    page: int
+    page: int = 0
+    n_pages: int | None = None
+
+    @property
+    def name(self) -> str:
+        """Stem of the files written for this page."""
+        return page_name(self.stem, self.page, self.n_pages or 1)
 
 
 @dataclass(frozen=True)
@@ -72,6 +90,7 @@ class PageResult:
         mean_confidence: mean over all samples read, 0 where there are none.
         heart_rate_bpm: None where it was not measured.
         files: the files written.
+        not_written: a sentence for each further format that cannot hold this page.
     """
 
     source: str
@@ -83,6 +102,12 @@ class PageResult:
     mean_confidence: float = 0.0
     heart_rate_bpm: float | None = None
     files: tuple[Path, ...] = ()
+    not_written: tuple[str, ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        """Whether the page was digitized and everything asked for was written."""
+        return self.outcome is Outcome.DIGITIZED and not self.not_written
 
     def to_json_dict(self) -> dict[str, Any]:
         """Plain JSON values; the page counts from 1 here, as on the command line."""
@@ -96,23 +121,40 @@ class PageResult:
             "mean_confidence": round(self.mean_confidence, 4),
             "heart_rate_bpm": self.heart_rate_bpm,
             "files": [printable(path) for path in self.files],
+            "not_written": list(self.not_written),
         }
 
 
 def make_digitizer(options: BatchOptions) -> Digitizer:
-    """The digitizer of a batch, in-process. Raises ``ModelError`` where a network is missing or damaged."""
+    """The digitizer of a batch; it loads the networks into this process at the first page that needs them."""
     from cardioscan.pipeline import Digitizer, DigitizerOptions
 
-    if options.models is not None:
-        os.environ["CARDIOSCAN_MODELS"] = str(options.models)
-    return Digitizer(options=DigitizerOptions(threads=options.threads, **options.pipeline))
+    return Digitizer(options=DigitizerOptions(models=options.models, threads=options.threads, **options.pipeline))
 
 
 DigitizerFactory = Callable[[BatchOptions], "Digitizer"]
 
 
+def check_formats(names: Sequence[str]) -> tuple[str, ...]:
+    """The names of further formats, each once, without those always written.
+
+    Raises:
+        FormatError: a name is unknown.
+        MissingDependencyError: a format needs a package that is not installed.
+    """
+    from cardioscan.formats import select_writers
+
+    # An hour into a batch is too late to learn of a missing package: a record is encoded here and now.
+    shape = (len(LEADS), RECORD_SAMPLES)
+    probe = EcgRecord("probe", np.zeros(shape), np.ones(shape, np.float32))
+    chosen = [writer for writer in select_writers((*ALWAYS_WRITTEN, *names)) if writer.name not in ALWAYS_WRITTEN]
+    for writer in chosen:
+        writer.files(probe)
+    return tuple(writer.name for writer in chosen)
+
+
 class PageRunner:
-    """Digitizes pages in this process; the networks are loaded at the first page that can be decoded."""
+    """Digitizes pages in this process, all with one digitizer."""
 
     def __init__(self, options: BatchOptions, factory: DigitizerFactory = make_digitizer) -> None:
         self.options = options
@@ -125,65 +167,76 @@ class PageRunner:
         Raises:
             CardioscanError: the call itself is wrong (a missing model or package); no other page would fare better.
         """
-        n_pages = 1
         details: Digitization | None = None
         try:
-            n_pages = count_pages(job.source)
-            details = self._digitize(job, n_pages)
+            if job.n_pages is None:
+                job = dataclasses.replace(job, n_pages=count_pages(job.source))
+            details = self._digitize(job)
             record = details.record
         except PageRefusedError as error:
-            record = EcgRecord.refused(job.stem, [Reason.from_error(error)])
+            record = EcgRecord.refused(job.name, [Reason(error.code, printable(error.detail))])
         except CardioscanError:
             raise
         except Exception as error:  # whatever it is, it is the trouble of this page alone
+            _LOG.debug("%s, page %d", job.source, job.page + 1, exc_info=True)
             record = _failed(job, error)
-        try:
-            return write_page(job, n_pages, record, self.options, details)
-        except OSError as error:
-            _LOG.exception("%s cannot be written", job.source)
-            reason = Reason(RefusalCode.INTERNAL_ERROR, f"its files cannot be written: {error}")
-            name = page_name(job.stem, job.page, n_pages)
-            return PageResult(printable(job.source), job.page, n_pages, name, Outcome.REFUSED, (reason,))
+        return write_page(job, record, self.options, details)
 
-    def _digitize(self, job: PageJob, n_pages: int) -> Digitization:
+    def _digitize(self, job: PageJob) -> Digitization:
+        n_pages = job.n_pages or 1
         if job.page >= n_pages:
             raise ImageError(
                 RefusalCode.PAGE_NOT_FOUND,
                 f"{printable(job.source.name)} has no page {job.page + 1}; its last page is {n_pages}",
             )
         if self._digitizer is None:
-            # A batch in which no picture can be decoded must say so, be there networks or not.
-            load_image(job.source, job.page)
-            self._digitizer = self._factory(self.options)
+            self._digitizer = self._start()
         return self._digitizer.digitize_with_details(job.source, job.page)
+
+    def _start(self) -> Digitizer:
+        try:
+            return self._factory(self.options)
+        except CardioscanError:
+            raise
+        except Exception as error:  # a broken installation fails every page alike
+            raise CardioscanError(f"the digitizer cannot be started: {type(error).__name__}: {error}") from error
 
 
 def write_page(
-    job: PageJob, n_pages: int, record: EcgRecord, options: BatchOptions, details: Digitization | None = None
+    job: PageJob, record: EcgRecord, options: BatchOptions, details: Digitization | None = None
 ) -> PageResult:
-    """Write the files of one page under its own name and sum it up.
+    """Write the files of one page under its own name and sum it up; a page that cannot be written is refused.
 
     Raises:
         CardioscanError: a format needs a package that is not installed.
-        OSError: a file cannot be written.
     """
-    name = page_name(job.stem, job.page, n_pages)
-    record = dataclasses.replace(record, name=name, source=printable(job.source.name))
-    files = record.write(options.directory, (*ALWAYS_WRITTEN, *options.formats))
-    if options.overlay and details is not None:
-        overlay = write_overlay(details, options.directory / f"{name}.overlay.png")
-        files = files if overlay is None else [*files, overlay]
+    record = dataclasses.replace(record, name=job.name, source=printable(job.source.name))
+    files: list[Path] = []
+    not_written: list[str] = []
+    try:
+        files += record.write(options.directory, ALWAYS_WRITTEN)
+        for name in options.formats if record.outcome is Outcome.DIGITIZED else ():
+            try:
+                files += record.write(options.directory, (name,))
+            except FormatError as error:  # a value that this format cannot hold
+                not_written.append(str(error))
+        if options.overlay and details is not None and details.image is not None:
+            files.append(_write_overlay(details, options.directory / f"{job.name}.overlay.png"))
+    except OSError as error:  # a full disk, a folder that has gone
+        reason = Reason(RefusalCode.INTERNAL_ERROR, printable(f"its files cannot be written: {error}"))
+        record = EcgRecord.refused(job.name, [reason])
     finite = np.isfinite(record.signals)
     return PageResult(
         source=printable(job.source),
         page=job.page,
-        n_pages=n_pages,
-        name=name,
+        n_pages=job.n_pages or 1,
+        name=job.name,
         outcome=record.outcome,
         reasons=record.reasons,
         mean_confidence=float(record.confidence[finite].mean()) if finite.any() else 0.0,
         heart_rate_bpm=record.heart_rate_bpm,
         files=tuple(files),
+        not_written=tuple(not_written),
     )
 
 
@@ -204,26 +257,43 @@ def run_batch(
     stems = unique_stems(files)
     queue = deque(PageJob(file, stem, options.page or 0) for file, stem in zip(files, stems, strict=True))
 
-    def follow_up(job: PageJob, result: PageResult) -> None:
-        # Only the first page of a file tells how many there are; the others follow it at once.
-        if options.page is None and job.page == 0:
-            queue.extendleft(dataclasses.replace(job, page=page) for page in range(result.n_pages - 1, 0, -1))
-
-    if jobs <= 1:
-        runner = PageRunner(options, factory)
-        outcomes = ((job, runner.run(job)) for job in iter(lambda: queue.popleft() if queue else None, None))
-    else:
+    if jobs > 1:
         from cardioscan_client.pool import run_in_pool
 
         outcomes = run_in_pool(queue, options, jobs, factory)
-    for job, result in outcomes:
-        follow_up(job, result)
-        yield result
+    else:
+        outcomes = _run_here(queue, options, factory)
+    with contextlib.closing(outcomes):
+        for job, result in outcomes:
+            # Only the first page of a file tells how many there are; the others follow it at once.
+            if job.n_pages is None and options.page is None:
+                rest = range(result.n_pages - 1, 0, -1)
+                queue.extendleft(dataclasses.replace(job, page=page, n_pages=result.n_pages) for page in rest)
+            yield result
+
+
+def _run_here(
+    queue: deque[PageJob], options: BatchOptions, factory: DigitizerFactory
+) -> Generator[tuple[PageJob, PageResult], None, None]:
+    runner = PageRunner(options, factory)
+    while queue:
+        job = queue.popleft()
+        yield job, runner.run(job)
 
 
 def _failed(job: PageJob, error: Exception) -> EcgRecord:
-    _LOG.debug("%s, page %d", job.source, job.page + 1, exc_info=error)
-    trace = "".join(traceback.format_exception(error))
     detail = f"an unexpected error ended this page: {type(error).__name__}: {error}"
+    trace = "".join(traceback.format_exception(error))
     reason = Reason(RefusalCode.INTERNAL_ERROR, printable(detail))
-    return EcgRecord.refused(job.stem, [reason], diagnostics={"traceback": printable(trace)})
+    return EcgRecord.refused(job.name, [reason], diagnostics={"traceback": printable(trace)})
+
+
+def _write_overlay(details: Digitization, path: Path) -> Path:
+    overlay = overlay_of(details)
+    scale = MAX_OVERLAY_SIDE / max(overlay.shape[:2])
+    if scale < 1:
+        size = (max(1, round(overlay.shape[1] * scale)), max(1, round(overlay.shape[0] * scale)))
+        overlay = cv2.resize(overlay, size, interpolation=cv2.INTER_AREA).astype(np.uint8)
+    # Not cv2.imwrite, which fails on some paths without a word.
+    path.write_bytes(cv2.imencode(".png", cv2.cvtColor(overlay, cv2.COLOR_RGB2BGR))[1].tobytes())
+    return path

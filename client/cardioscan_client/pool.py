@@ -5,11 +5,14 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeAlias
+
+import cv2
 
 from cardioscan.errors import CardioscanError, RefusalCode
 from cardioscan.record import EcgRecord, Reason
@@ -30,7 +33,7 @@ def available_cpus() -> int:
 
 def run_in_pool(
     queue: deque[PageJob], options: BatchOptions, jobs: int, factory: DigitizerFactory
-) -> Iterator[tuple[PageJob, PageResult]]:
+) -> Generator[tuple[PageJob, PageResult], None, None]:
     """Run the jobs of ``queue``, which may grow meanwhile, in ``jobs`` processes; yield each with its result.
 
     A worker that dies (out of memory, a crash in native code) takes the whole pool with it and does not say over which
@@ -103,7 +106,16 @@ class _Pool:
 def _start_worker(options: BatchOptions, factory: DigitizerFactory) -> None:
     global _runner
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends its workers
+    cv2.setNumThreads(options.threads)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     _runner = PageRunner(options, factory)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)  # a parent that was killed cannot end its workers, and a pool's worker never notices
 
 
 def _work(job: PageJob) -> Answer:
@@ -120,5 +132,5 @@ def _died(job: PageJob, options: BatchOptions) -> PageResult:
         RefusalCode.INTERNAL_ERROR,
         "the process that digitized this page died, for want of memory or in native code; the other pages are unharmed",
     )
-    # How many pages the file has died with the process: its further pages, if any, are not known.
-    return write_page(job, 1, EcgRecord.refused(job.stem, [reason]), options)
+    # Where this was the first page, nobody knows how many pages the file has: the others are not tried.
+    return write_page(job, EcgRecord.refused(job.name, [reason]), options)

@@ -192,7 +192,7 @@ def simulated(rng: np.random.Generator) -> np.ndarray:
     return twelve_leads(savitzky_golay(white, 31, 2)).astype(np.float64)
 
 
-@given(seed=st.integers(0, 10_000), noise=st.floats(0, 0.04))
+@given(seed=st.integers(0, 10_000), noise=st.floats(0, 0.02))
 @settings(max_examples=15, deadline=None)
 def test_redistribution_makes_the_laws_hold_and_brings_leads_nearer(seed: int, noise: float) -> None:
     rng = np.random.default_rng(seed)

@@ -1,0 +1,347 @@
+"""``Digitizer``: the stages in order, over an ``InferenceBackend``."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from cardioscan import alignment, signal
+from cardioscan.errors import PageRefusedError, RefusalCode, StageError
+from cardioscan.geometry import transform_points
+from cardioscan.homography import Alignment, LabelKeypoints, fit_homography
+from cardioscan.images import DEFAULT_LIMITS, ImageLimits, ImageSource, load_image
+from cardioscan.inference import InferenceBackend, OnnxBackend
+from cardioscan.lattice import read_nodes, resolve_lattice
+from cardioscan.page import LEAD_INDEX, SAMPLING_RATE_HZ, STANDARD_PAGE, PageTemplate
+from cardioscan.phase import refine_nodes
+from cardioscan.record import Calibration, EcgRecord, ModelUse, Reason
+from cardioscan.rectification import dense_map, rectify
+from cardioscan.sources import CATEGORIES
+from cardioscan.waveform import DecodedPage, decode_rows
+
+Image = NDArray[np.uint8]
+Floats = NDArray[np.float64]
+
+THUMBNAIL_SIZE: Final = 456
+_SURE_ALIGNMENT: Final = 0.6
+
+
+@dataclass(frozen=True)
+class DigitizerOptions:
+    """What can be switched in the pipeline; the defaults are what measured best.
+
+    Attributes:
+        template: the printed page that is expected.
+        flip_tta: when the label detector also sees the page flipped: ``auto`` (when the first view leaves doubt),
+            ``always`` or ``never``.
+        phase_refinement: refine the lattice by the phase of the printed grid.
+        einthoven: redistribute what contradicts the limb-lead laws.
+        savitzky_golay: smooth the signals lightly.
+        models: a model repository for the embedded backend; None takes the released one.
+        threads: threads of the embedded backend; 0 uses all cores.
+        limits: bounds on input images.
+    """
+
+    template: PageTemplate = STANDARD_PAGE
+    flip_tta: str = "auto"
+    phase_refinement: bool = True
+    einthoven: bool = True
+    savitzky_golay: bool = False
+    models: str | Path | None = None
+    threads: int = 0
+    limits: ImageLimits = DEFAULT_LIMITS
+
+
+@dataclass(frozen=True, eq=False)
+class Digitization:
+    """A record and how it came about.
+
+    Attributes:
+        record: the result.
+        image: the page that was read, (H, W, 3) uint8 RGB; None if it could not be opened.
+        traces: by name of the printed trace ("I", "V1", "II (rhythm)"), (N, 2) float64 (x, y) px in ``image``, NaN in
+            gaps.
+        labels: (n, 3) float64: class id, x, y in ``image`` px of the lead names found; None before stage 0.
+        lattice: (44, 57, 2) float64 (x, y) px in ``image`` of the 5 mm nodes; None before stage 1.
+        rectified: (1700, 2200, 3) uint8 RGB; None before stage 1 is through.
+        row_coverage: (4, 1700, 2200) uint8 as the waveform extractor answered; None before stage 2.
+    """
+
+    record: EcgRecord
+    image: Image | None = None
+    traces: Mapping[str, Floats] = field(default_factory=dict)
+    labels: Floats | None = None
+    lattice: Floats | None = None
+    rectified: Image | None = None
+    row_coverage: Image | None = None
+
+
+class Digitizer:
+    """Turns pictures of printed ECG pages into records.
+
+    Args:
+        backend: runs the networks; None opens the released ONNX files in this process on first use.
+        options: see ``DigitizerOptions``.
+
+    One digitizer can be used for any number of pages and by several threads at once.
+    """
+
+    def __init__(self, backend: InferenceBackend | None = None, options: DigitizerOptions | None = None) -> None:
+        self.options = options or DigitizerOptions()
+        self.backend = backend or OnnxBackend(self.options.models, self.options.threads)
+
+    def digitize(self, source: ImageSource, page: int = 0) -> EcgRecord:
+        """Digitize one page.
+
+        Args:
+            source: a path, the bytes of a file, or an (H, W, 3) uint8 RGB array.
+            page: which page of a PDF or TIFF, from 0.
+
+        Returns:
+            The record. A page that cannot be read gives a record with outcome ``refused`` and a reason.
+
+        Raises:
+            ModelError: the networks are missing or damaged.
+        """
+        return self.digitize_with_details(source, page).record
+
+    def digitize_with_details(self, source: ImageSource, page: int = 0) -> Digitization:
+        """As ``digitize``, with the page, the traces on it and what the stages found."""
+        run = _Run(self.backend, self.options, _name_of(source))
+        try:
+            run.read(source, page)
+            run.classify()
+            run.align()
+            run.rectify()
+            run.extract()
+            return run.finish()
+        except PageRefusedError as error:
+            return run.refuse(error)
+
+
+class _Run:
+    """One page on its way through the stages; what is found so far stands in its attributes."""
+
+    def __init__(self, backend: InferenceBackend, options: DigitizerOptions, name: str) -> None:
+        self.backend, self.options, self.name = backend, options, name
+        self.template = options.template
+        self.timings: dict[str, float] = {}
+        self.diagnostics: dict[str, Any] = {}
+        self.category: str | None = None
+        self.image: Image | None = None
+        self.labels: Floats | None = None
+        self.nodes: Floats | None = None
+        self.rectified: Image | None = None
+        self.coverage: Image | None = None
+
+    @contextmanager
+    def _timed(self, stage: str) -> Iterator[None]:
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.timings[stage] = self.timings.get(stage, 0.0) + time.perf_counter() - started
+
+    def _infer(self, model: str, tensor: str, array: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        with self._timed(model):
+            return self.backend.infer(model, {tensor: np.ascontiguousarray(array)})
+
+    def read(self, source: ImageSource, page: int) -> None:
+        """Open the picture."""
+        with self._timed("read"):
+            loaded = load_image(source, page, self.options.limits)
+            self.image = np.asarray(loaded.pixels)
+            self.canvas, self.to_canvas = alignment.letterbox(self.image)
+
+    def classify(self) -> None:
+        """Ask what kind of capture this is."""
+        thumbnail = cv2.resize(self.canvas, (THUMBNAIL_SIZE, THUMBNAIL_SIZE), interpolation=cv2.INTER_AREA)
+        answer = self._infer("source_classifier", "thumbnail", _planes(thumbnail))
+        probability = answer["source_probability"][0]
+        best = int(np.argmax(probability))
+        self.category = CATEGORIES[best].code
+        self.diagnostics["source_probability"] = round(float(probability[best]), 4)
+
+    def align(self) -> None:
+        """Stage 0: lead names, orientation, homography."""
+        labels, orientation, found = self._label_view(self.canvas, np.eye(3), only_first=True)
+        doubtful = found is None or found.score < _SURE_ALIGNMENT
+        if self.options.flip_tta == "always" or (doubtful and self.options.flip_tta == "auto"):
+            labels, orientation, averaged = self._label_view(self.canvas, np.eye(3), only_first=False)
+            found = _better(found, averaged)
+        turned = int(np.argmax(orientation))
+        if (found is None or found.score < _SURE_ALIGNMENT) and turned in (2, 4, 6):
+            # Half turns and mirror images keep the canvas' size: look at it the right way up.
+            upright, matrix = alignment.undo_orientation(self.canvas, turned)
+            again, _, second = self._label_view(upright, np.linalg.inv(matrix), only_first=True)
+            if _better(found, second) is second:
+                labels, found = again, second
+        self.diagnostics["orientation"] = found.orientation if found else turned
+        self.labels = _label_table(labels, np.linalg.inv(self.to_canvas))
+        self.diagnostics["labels_found"] = len(labels)
+        if found is None:
+            # Says what is wrong: no names at all, or names that do not fit together.
+            found = fit_homography(labels, self.template, orientation_probability=orientation)
+        self.alignment = found
+        self.homography = found.to_image(self.to_canvas)
+        self.diagnostics["alignment_score"] = round(found.score, 4)
+        self.diagnostics["alignment_rms_px"] = round(found.rms_px, 3)
+
+    def _label_view(
+        self, canvas: Image, to_canvas: Floats, only_first: bool
+    ) -> tuple[LabelKeypoints, NDArray[np.float32], Alignment | None]:
+        """Labels of one canvas (or of its four flips averaged), in px of the original canvas, and their fit."""
+        views = canvas[None] if only_first else alignment.flip_views(canvas)
+        label_maps, orientations = [], []
+        for view in views:
+            answer = self._infer("label_detector", "page", _planes(view))
+            label_maps.append(answer["label_probability"][0])
+            orientations.append(answer["orientation_probability"][0])
+        with self._timed("alignment"):
+            if only_first:
+                probability = alignment.as_probability(label_maps[0])
+                orientation = np.asarray(orientations[0], np.float32)
+            else:
+                probability, orientation = alignment.average_views(np.stack(label_maps), np.stack(orientations))
+            keypoints = alignment.label_keypoints(probability).moved(to_canvas)
+            try:
+                return keypoints, orientation, fit_homography(
+                    keypoints, self.template, orientation_probability=orientation
+                )
+            except StageError:
+                return keypoints, orientation, None
+
+    def rectify(self) -> None:
+        """Stage 1: the lattice and one warp of the original."""
+        assert self.image is not None
+        with self._timed("rectification"):
+            to_aligned = alignment.aligned_matrix(self.homography, self.template)
+            aligned = alignment.warp_to_aligned(self.image, to_aligned, self.template)
+        answer = self._infer("grid_rectifier", "page", _planes(aligned))
+        with self._timed("rectification"):
+            self.nodes = self._lattice(answer, np.linalg.inv(to_aligned))
+            if self.options.phase_refinement:
+                self.nodes, report = refine_nodes(self.image, self.nodes, self.template)
+                self.diagnostics["phase"] = {
+                    key: value for key, value in vars(report).items() if isinstance(value, (int, float, bool, str))
+                }
+            map_x, map_y = dense_map(self.nodes, self.template)
+            self.map_x, self.map_y = map_x, map_y
+            self.rectified, self.valid = rectify(self.image, (map_x, map_y))
+
+    def _lattice(self, answer: Mapping[str, NDArray[Any]], to_image: Floats) -> Floats:
+        """Nodes (44, 57, 2) in image px from the grid rectifier's answer."""
+        detections = read_nodes(
+            answer["point_probability"][0], answer["point_offset"][0], answer["lattice_coordinate"][0]
+        )
+        anchors = alignment.label_keypoints(alignment.as_probability(answer["label_probability"][0]))
+        lattice = resolve_lattice(detections, self.template, anchors)
+        self.diagnostics["lattice_score"] = round(lattice.score, 4)
+        self.diagnostics["lattice_residual_px"] = round(lattice.residual_rms_px, 3)
+        return transform_points(to_image, lattice.nodes)
+
+    def extract(self) -> None:
+        """Stage 2: coverage of the rows, and the traces in it."""
+        assert self.rectified is not None
+        self.coverage = self._infer("waveform_extractor", "page", _planes(self.rectified))["row_coverage"][0]
+        with self._timed("waveform"):
+            self.decoded: DecodedPage = decode_rows(self.coverage, self.template, self.valid)
+
+    def finish(self) -> Digitization:
+        """Post-process the signals and make the record."""
+        with self._timed("signal"):
+            signals, confidence = np.array(self.decoded.signals), np.array(self.decoded.confidence)
+            if self.options.savitzky_golay:
+                signals = signal.savitzky_golay(signals)
+            if self.options.einthoven:
+                signals = signal.einthoven_redistribute(signals, confidence)
+            rate = signal.heart_rate_bpm(signals, confidence)
+        self.diagnostics["pen_px"] = round(float(self.decoded.pen_px), 3)
+        record = EcgRecord(
+            name=self.name,
+            signals=signals,
+            confidence=confidence,
+            outcome="digitized",  # type: ignore[arg-type]
+            reasons=(),
+            source=self.name,
+            source_category=self.category,
+            calibration=self._calibration(),
+            models=self._models(),
+            timings_s=self._rounded_timings(),
+            heart_rate_bpm=rate,
+            diagnostics=self.diagnostics,
+        )
+        traces = {name: self._to_image(points) for name, points in self.decoded.traces.items()}
+        return replace(self._details(record), traces=traces)
+
+    def refuse(self, error: PageRefusedError) -> Digitization:
+        """The refused record of this page."""
+        record = EcgRecord.refused(
+            self.name,
+            (Reason.from_error(error),),
+            source=self.name,
+            source_category=self.category,
+            models=self._models(),
+            timings_s=self._rounded_timings(),
+            diagnostics=self.diagnostics,
+        )
+        return self._details(record)
+
+    def _details(self, record: EcgRecord) -> Digitization:
+        return Digitization(
+            record, self.image, {}, self.labels, self.nodes, self.rectified, self.coverage
+        )
+
+    def _calibration(self) -> Calibration:
+        template = self.template
+        return Calibration(
+            SAMPLING_RATE_HZ, template.px_per_mv, template.px_per_s, template.speed_mm_per_s, template.gain_mm_per_mv
+        )
+
+    def _models(self) -> tuple[ModelUse, ...]:
+        return tuple(
+            ModelUse(name, version, digest) for name, (version, digest) in self.backend.model_versions().items()
+        )
+
+    def _rounded_timings(self) -> dict[str, float]:
+        return {stage: round(seconds, 4) for stage, seconds in self.timings.items()}
+
+    def _to_image(self, points: Floats) -> Floats:
+        """Reference-frame px (N, 2) to image px by the dense map; NaN stays NaN."""
+        xy = np.nan_to_num(points).astype(np.float32)[None]
+        moved = [
+            cv2.remap(plane, xy, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[0]
+            for plane in (self.map_x, self.map_y)
+        ]
+        result = np.stack(moved, axis=-1).astype(np.float64)
+        result[~np.isfinite(points).all(axis=1)] = np.nan
+        return result
+
+
+def _planes(image: Image) -> NDArray[np.uint8]:
+    """(H, W, 3) to (1, 3, H, W)."""
+    return np.ascontiguousarray(image.transpose(2, 0, 1))[None]
+
+
+def _better(first: Alignment | None, second: Alignment | None) -> Alignment | None:
+    if first is None or second is None:
+        return first or second
+    return second if second.score > first.score else first
+
+
+def _label_table(keypoints: LabelKeypoints, to_image: Floats) -> Floats:
+    if not len(keypoints):
+        return np.zeros((0, 3))
+    return np.column_stack([keypoints.class_ids.astype(np.float64), transform_points(to_image, keypoints.points)])
+
+
+def _name_of(source: ImageSource) -> str:
+    return Path(source).stem if isinstance(source, (str, Path)) else "page"

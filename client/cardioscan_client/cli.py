@@ -1,0 +1,311 @@
+"""The command ``cardioscan``. Each command imports what it needs when it runs, so that ``--help`` is quick."""
+
+from __future__ import annotations
+
+import errno
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cardioscan import __version__
+from cardioscan.errors import CardioscanError, MissingDependencyError
+from cardioscan.training.options import NETWORKS, TrainingOptions
+
+OK, SOME_REFUSED, WRONG_CALL, INTERRUPTED = 0, 1, 2, 130
+"""Exit statuses: every page digitized; some were not; the call itself is wrong; Ctrl-C."""
+
+
+class WrongCall(click.ClickException):
+    """An error about the call: one sentence on stderr and exit status 2."""
+
+    exit_code = WRONG_CALL
+
+
+class Program(click.Group):
+    """The group of commands. A user's mistake ends in a sentence, never in a traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; turn errors that have a sentence for the user into exit status 2."""
+        try:
+            return super().invoke(ctx)
+        except CardioscanError as error:
+            raise WrongCall(str(error)) from error
+        except KeyboardInterrupt:
+            click.echo("\ninterrupted; what was finished before stays on disk", err=True)
+            raise click.exceptions.Exit(INTERRUPTED) from None
+        except OSError as error:
+            if error.errno == errno.EPIPE:  # the reader of our output has gone; click ends quietly
+                raise
+            raise WrongCall(str(error)) from error
+
+
+def _require(package: str, extra: str, purpose: str) -> None:
+    from importlib.util import find_spec
+
+    if find_spec(package) is None:
+        raise MissingDependencyError(package, extra, purpose)
+
+
+@click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="cardioscan")
+def main() -> None:
+    """Photographs, scans and PDFs of printed 12-lead ECGs as calibrated signals.
+
+    \b
+    Examples:
+      cardioscan digitize page.jpg -o out/
+      cardioscan digitize scans/ --format wfdb,dicom --overlay --jobs 4 -o out/
+      cardioscan evaluate out/ truth/
+      cardioscan synthesize -n 20 --recipe all -o pages/
+    """
+
+
+@main.command()
+@click.argument("inputs", nargs=-1, required=True, metavar="INPUTS...")
+@click.option(
+    "-o", "--output", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder to write to."
+)
+@click.option(
+    "--format",
+    "formats",
+    multiple=True,
+    metavar="NAME[,NAME...]",
+    help="Further formats beside csv and json: wfdb, npz, parquet, edf, dicom, fhir, aecg.",
+)
+@click.option("--overlay", is_flag=True, help="Also write NAME.overlay.png: the traces drawn over the page.")
+@click.option("--page", type=click.IntRange(min=1), help="Only this page of each input, from 1. Default: all pages.")
+@click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Worker processes.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per page instead of text.")
+@click.option(
+    "--models",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder of the networks. Default: $CARDIOSCAN_MODELS, then the one that belongs to the installation.",
+)
+@click.option("--einthoven/--no-einthoven", default=None, help="Let the limb leads correct each other.  [default: on]")
+@click.option(
+    "--savgol/--no-savgol", "savitzky_golay", default=None, help="Smooth lightly (Savitzky-Golay).  [default: off]"
+)
+@click.option(
+    "--phase/--no-phase",
+    "phase_refinement",
+    default=None,
+    help="Refine the paper's shape by the phase of its printed grid.  [default: on]",
+)
+@click.option(
+    "--flip-tta",
+    type=click.Choice(["auto", "always", "never"]),
+    help="When to look for the lead names on the flipped page too.  [default: auto, where there is doubt]",
+)
+def digitize(
+    inputs: tuple[str, ...],
+    output: Path,
+    formats: tuple[str, ...],
+    overlay: bool,
+    page: int | None,
+    jobs: int,
+    as_json: bool,
+    models: Path | None,
+    **pipeline: Any,
+) -> None:
+    """Digitize ECG pages: files, folders and glob patterns; every page of a PDF or TIFF.
+
+    Each page becomes NAME.csv (12 leads, mV, 500 Hz) and NAME.json (outcome, confidence, models), where NAME is the
+    input's name without its ending, with -p1, -p2, ... for the pages of a longer document. A page that cannot be read
+    is refused, with a reason, and gets NAME.json only. Existing results of the same name are replaced.
+
+    Exit status: 0 every page was digitized, 1 some were not, 2 the call is wrong.
+
+    \b
+    Examples:
+      cardioscan digitize page.jpg -o out/ --overlay
+      cardioscan digitize report.pdf --page 2 -o out/
+      cardioscan digitize 'archive/**/*.jpg' --jobs 4 --json -o out/ > log.jsonl
+    """
+    from cardioscan.images import expand_inputs
+    from cardioscan_client.batch import BatchOptions, check_formats, run_batch
+    from cardioscan_client.naming import printable, safe_stem, unique_stems
+    from cardioscan_client.pool import available_cpus
+    from cardioscan_client.report import BatchReport
+
+    names = [name for text in formats for name in text.split(",") if name.strip()]
+    options = BatchOptions(
+        directory=output,
+        formats=check_formats(names),
+        overlay=overlay,
+        page=None if page is None else page - 1,
+        models=models,
+        pipeline={key: value for key, value in pipeline.items() if value is not None},
+        threads=max(1, available_cpus() // jobs),
+    )
+    files = expand_inputs(inputs)
+    output.mkdir(parents=True, exist_ok=True)
+    for file, stem in zip(files, unique_stems(files), strict=True):
+        if stem != safe_stem(file):
+            click.echo(f"{printable(file)}: another input has the same name, so its results are {stem}.*", err=True)
+    with BatchReport(len(files), output, as_json) as report:
+        for result in run_batch(files, options, jobs):
+            report.add(result)
+    raise click.exceptions.Exit(OK if report.all_complete else SOME_REFUSED)
+
+
+@main.command()
+@click.argument("pred", type=click.Path(exists=True, path_type=Path))
+@click.argument("truth", type=click.Path(exists=True, path_type=Path))
+@click.option(
+    "--printed",
+    type=click.Choice(["auto", "all", "standard"]),
+    default="auto",
+    show_default=True,
+    help="Which samples of the truth are on the page; auto: the standard layout's where the truth has no gap.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of tables.")
+def evaluate(pred: Path, truth: Path, printed: Any, as_json: bool) -> None:
+    """Score digitized pages against ground truth.
+
+    PRED is a folder that 'cardioscan digitize' wrote, or one of its files; TRUTH a WFDB header (.hea), an .npz, or a
+    folder of them. A page belongs to the truth whose name begins its own: out/00012-p2.csv to truth/00012.hea.
+
+    \b
+    Examples:
+      cardioscan evaluate out/ truth/
+      cardioscan evaluate out/00012.csv truth/00012.hea --json
+    """
+    from cardioscan.evaluation import evaluate_paths
+    from cardioscan_client.report import print_evaluation
+
+    evaluation = evaluate_paths(pred, truth, printed)
+    if as_json:
+        click.echo(json.dumps(evaluation.to_json_dict(), indent=2))
+    else:
+        print_evaluation(evaluation)
+
+
+@main.command()
+@click.option(
+    "-o", "--output", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder to write to."
+)
+@click.option("-n", "--number", type=click.IntRange(min=1), default=10, show_default=True, help="Number of pages.")
+@click.option("--recipe", default="all", show_default=True, help="How the pages were captured; all: each in turn.")
+@click.option(
+    "--signals",
+    default="simulated",
+    show_default=True,
+    metavar="PATH|simulated",
+    help="Signals to draw: an .npz archive or a folder of WFDB records.",
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Start of all randomness.")
+def synthesize(output: Path, number: int, recipe: str, signals: str, seed: int) -> None:
+    """Render pages with exact ground truth, as they would look printed and captured.
+
+    \b
+    Examples:
+      cardioscan synthesize -n 20 --recipe all -o pages/
+      cardioscan synthesize -n 5 --recipe phone_photo --signals ptb-xl/records500 -o pages/
+    """
+    from cardioscan.synthesis.dataset import synthesize as render
+    from cardioscan_client.naming import printable
+    from cardioscan_client.report import progress_bar
+
+    output.mkdir(parents=True, exist_ok=True)
+    with progress_bar() as progress:
+        task = progress.add_task("rendering", total=number)
+        source = None if signals == "simulated" else signals
+        written = render(output, number, recipe, source, seed, lambda done: progress.update(task, completed=done))
+    for path in written:
+        click.echo(printable(path))
+
+
+@main.command()
+@click.argument("network", type=click.Choice(NETWORKS))
+@click.option("--signals", metavar="PATH", help="An .npz archive or a folder of WFDB records. Default: simulated.")
+@click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="How long to train.")
+@click.option("--steps", type=click.IntRange(min=0), help="Stop after so many steps; 0: by time alone.")
+@click.option("--batch-size", type=click.IntRange(min=0), help="Pages per step; 0: the network's own default.")
+@click.option("--lr", "learning_rate", type=click.FloatRange(min=0, min_open=True), help="Peak learning rate of AdamW.")
+@click.option("--resume", metavar="PATH|released|none", help="Weights to go on from.")
+@click.option(
+    "--checkpoint-dir", "directory", type=click.Path(file_okay=False, path_type=Path), help="Where checkpoints go."
+)
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Where the arithmetic runs.")
+@click.option("--threads", type=click.IntRange(min=0), help="CPU threads; 0 leaves the default.")
+@click.option("--workers", type=click.IntRange(min=0), help="Processes that render; 0: the training process.")
+@click.option("--seed", type=click.IntRange(min=0), help="Start of all randomness.")
+@click.option("--pretrained", is_flag=True, default=None, help="Start from timm's ImageNet weights (downloads them).")
+@click.option("--validate-every", type=click.FloatRange(min=0, min_open=True), help="Minutes between validations.")
+@click.option("--pool", type=click.IntRange(min=0), help="Pages rendered ahead and used again; 0 renders each anew.")
+@click.option("--json", "as_json", is_flag=True, help="Print the last figures as one JSON object.")
+def train(network: str, as_json: bool, **options: Any) -> None:
+    """Train one network on rendered pages, on a CPU or a GPU. Needs the extra 'train'.
+
+    Options that are not given keep the defaults of cardioscan.training.options.TrainingOptions.
+
+    \b
+    Examples:
+      cardioscan train waveform_extractor --minutes 60 --signals signals.npz
+      cardioscan train label_detector --resume none --device cuda --workers 8
+    """
+    for package in ("torch", "torchvision", "timm"):
+        _require(package, "train", "Training")
+    from cardioscan.training.run import train as run
+
+    given = {key: value for key, value in options.items() if value is not None}
+    figures = run(TrainingOptions(network=network, **given))
+    if as_json:
+        click.echo(json.dumps(figures))
+    else:
+        for name, value in figures.items():
+            click.echo(f"{name}: {value:.5g}")
+
+
+@main.command()
+@click.argument("network", type=click.Choice([*NETWORKS, "all"]), default="all")
+@click.option(
+    "--checkpoint",
+    type=click.Path(exists=True, path_type=Path),
+    default=Path("runs"),
+    show_default=True,
+    help="A checkpoint that training wrote, or the folder of its runs (NETWORK/last.pt).",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("model_repository"),
+    show_default=True,
+    help="Model repository to write to.",
+)
+def export(network: str, checkpoint: Path, output: Path) -> None:
+    """Turn trained networks into ONNX files in the model repository. Needs the extra 'export'.
+
+    NETWORK is one network or all (the default): every one that has a checkpoint in the folder of runs.
+
+    \b
+    Examples:
+      cardioscan export
+      cardioscan export label_detector --checkpoint runs/label_detector/last.pt -o model_repository
+    """
+    chosen = _checkpoints(network, checkpoint)
+    for package in ("torch", "timm", "onnx", "onnxscript"):
+        _require(package, "export", "Exporting a network")
+    from cardioscan_client.naming import printable
+    from cardioscan_export.release import export_network
+
+    for name, file in chosen.items():
+        released = export_network(name, file, output)
+        click.echo(f"{name}: {printable(released.path)}, {released.bytes / 1e6:.1f} MB, SHA-256 {released.sha256}")
+
+
+def _checkpoints(network: str, checkpoint: Path) -> dict[str, Path]:
+    """Checkpoint of each network to export."""
+    if checkpoint.is_file():
+        if network == "all":
+            raise click.UsageError("a checkpoint belongs to one network: name it, or give the folder of runs")
+        return {network: checkpoint}
+    wanted = NETWORKS if network == "all" else (network,)
+    found = {name: checkpoint / name / "last.pt" for name in wanted}
+    found = {name: file for name, file in found.items() if file.is_file()}
+    if not found:
+        raise click.UsageError(f"no checkpoint {checkpoint / (network if network != 'all' else 'NETWORK') / 'last.pt'}")
+    return found

@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cardioscan.errors import CardioscanError, MissingDependencyError
+from cardioscan.evaluation import only_printed
+from cardioscan.page import STANDARD_PAGE
+from cardioscan.plots import draw_overlay, overlay_of, plot_record
+from cardioscan.record import EcgRecord, Reason
+
+
+def record(**changes: object) -> EcgRecord:
+    signals = only_printed(np.tile(np.sin(np.arange(5000) / 40), (12, 1)))
+    signals[1, 2000:2500] = np.nan
+    confidence = np.isfinite(signals).astype(np.float32)
+    return EcgRecord(**{"name": "page", "signals": signals, "confidence": confidence, **changes})  # type: ignore[arg-type]
+
+
+# --- the sheet
+
+
+@pytest.fixture
+def figure_class() -> type:
+    return pytest.importorskip("matplotlib.figure", reason="needs matplotlib (extra 'plot')").Figure
+
+
+def leads_of(axes) -> dict[str, np.ndarray]:
+    return {line.get_gid(): line.get_xydata() for line in axes.lines if line.get_gid()}
+
+
+def test_the_sheet_is_drawn_to_scale(figure_class: type) -> None:
+    before = "matplotlib.pyplot" in sys.modules
+    figure = plot_record(record(heart_rate_bpm=71.6))
+    assert isinstance(figure, figure_class) and ("matplotlib.pyplot" in sys.modules) == before
+    (axes,) = figure.axes
+    width_mm, height_mm = np.array(figure.get_size_inches()) * 25.4
+    assert axes.get_xlim()[1] == pytest.approx(width_mm) and axes.get_ylim()[0] == pytest.approx(height_mm)
+    drawn = leads_of(axes)
+    assert len(drawn) == 13
+    rhythm = drawn["II-3"]
+    finite = rhythm[np.isfinite(rhythm).all(axis=1)]
+    assert finite[-1, 0] - finite[0, 0] == pytest.approx(25 * 9.998)
+    assert np.ptp(finite[:, 1]) == pytest.approx(20, abs=0.01)  # 2 mV at 10 mm/mV
+    assert np.isnan(rhythm[2000:2500, 1]).all()  # a gap is a gap
+    assert len(drawn["V6-2"]) == 1250 and drawn["V6-2"][0, 0] == pytest.approx(drawn["I-0"][0, 0] + 25 * 7.5)
+    # Positive voltages point up: y grows downwards.
+    assert axes.get_ylim()[0] > axes.get_ylim()[1]
+    assert any("72/min" in text.get_text() for text in axes.texts)
+
+
+def test_the_sheet_can_be_saved(figure_class: type, tmp_path) -> None:
+    record().plot().savefig(tmp_path / "sheet.png", dpi=30)
+    assert (tmp_path / "sheet.png").stat().st_size > 1000
+
+
+def test_own_axes_are_used(figure_class: type) -> None:
+    figure = figure_class()
+    axes = figure.add_subplot()
+    assert record().plot(axes) is figure and len(leads_of(axes)) == 13 and len(figure.axes) == 1
+
+
+def test_a_refused_record_says_why(figure_class: type) -> None:
+    figure = plot_record(EcgRecord.refused("page", [Reason("grid_not_found", "no grid here")]))
+    assert any("no grid here" in text.get_text() for text in figure.axes[0].texts)
+
+
+def test_without_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [key for key in sys.modules if key.split(".")[0] == "matplotlib"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(MissingDependencyError, match=r"cardioscan\[plot\]"):
+        plot_record(record())
+
+
+# --- the overlay
+
+
+def changed(before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    return (before != after).any(axis=2)
+
+
+def test_traces_are_drawn_where_they_are_and_gaps_left() -> None:
+    page = np.full((400, 600, 3), 255, np.uint8)
+    x = np.arange(50, 550.0)
+    y = np.where((x > 250) & (x < 300), np.nan, 100.0)
+    marks = changed(page, draw_overlay(page, {"I": np.stack([x, y], -1), "II": np.stack([x, y + 200], -1)}))
+    assert marks[100, 60:240].all() and marks[300, 310:540].all() and not marks[:, 256:294].any()
+    rows = np.flatnonzero(marks.any(axis=1))
+    assert np.abs(rows - 100).min() == 0 and not marks[150:250].any()
+    assert (page == 255).all()
+
+
+def test_traces_have_colours_of_their_own_and_let_the_page_through() -> None:
+    rng = np.random.default_rng(0)
+    page = rng.integers(0, 256, (700, 600, 3), dtype=np.uint8)
+    x = np.arange(600.0)
+    traces = {str(k): np.stack([x, np.full(600, 25.0 + 50 * k)], -1) for k in range(13)}
+    drawn = draw_overlay(page, traces)
+    means = [tuple(np.round(drawn[25 + 50 * k].mean(axis=0), -1)) for k in range(13)]
+    assert len(set(means)) == 13
+    assert all(drawn[25 + 50 * k].std(axis=0).min() > 10 for k in range(13))
+
+
+@pytest.mark.parametrize("scale", [1, 3])
+def test_line_width_grows_with_the_image(scale: int) -> None:
+    page = np.full((1000 * scale, 2000 * scale, 3), 255, np.uint8)
+    line = np.array([[0, 500 * scale], [2000 * scale, 500 * scale]], float)
+    thick = int(changed(page, draw_overlay(page, {"I": line}))[:, 1000 * scale].sum())
+    assert 2 * scale - 2 <= thick <= 4 * scale + 2
+
+
+def test_labels_and_lattice() -> None:
+    page = np.full((1700, 2200, 3), 255, np.uint8)
+    points = STANDARD_PAGE.label_points()
+    labels = np.column_stack([[label.class_id for label in STANDARD_PAGE.labels], points])
+    lattice = STANDARD_PAGE.lattice()
+    lattice[5, 5] = np.nan
+    marks = changed(page, draw_overlay(page, {}, labels, None))
+    assert all(marks[round(y) - 8 : round(y) + 9, round(x) - 8 : round(x) + 9].any() for x, y in points)
+    marks = changed(page, draw_overlay(page, {}, None, lattice))
+    seen = [marks[int(y) - 1 : int(y) + 3, int(x) - 1 : int(x) + 3].any() for x, y in STANDARD_PAGE.lattice()[6, 1:-1]]
+    assert all(seen) and marks.mean() < 0.03
+    x, y = STANDARD_PAGE.node(5, 5)
+    assert not marks[int(y) - 5 : int(y) + 6, int(x) - 5 : int(x) + 6].any()
+
+
+@given(
+    points=st.lists(st.tuples(st.floats(allow_nan=True, width=32), st.floats(allow_nan=True, width=32)), max_size=8),
+    class_id=st.integers(-3, 40),
+)
+@settings(max_examples=40, deadline=None)
+def test_wild_points_do_no_harm(points: list, class_id: int) -> None:
+    page = np.full((60, 80, 3), 200, np.uint8)
+    array = np.array(points, float).reshape(-1, 2)
+    labels = np.column_stack([np.full(len(array), class_id), array])
+    drawn = draw_overlay(page, {"I": array}, labels, array)
+    assert drawn.shape == page.shape and drawn.dtype == np.uint8
+
+
+@pytest.mark.parametrize("image", [np.zeros((5, 5), np.uint8), np.zeros((5, 5, 3)), np.zeros((5, 5, 4), np.uint8)])
+def test_overlay_wants_rgb(image: np.ndarray) -> None:
+    with pytest.raises(CardioscanError, match="RGB"):
+        draw_overlay(image, {})
+
+
+def test_overlay_of_a_digitization() -> None:
+    page = np.full((50, 60, 3), 255, np.uint8)
+    traces = {"I": np.array([[5.0, 25.0], [55.0, 25.0]])}
+    whole = SimpleNamespace(record=record(), image=page, traces=traces, labels=None, lattice=None)
+    np.testing.assert_array_equal(overlay_of(whole), draw_overlay(page, traces))  # type: ignore[arg-type]
+    unread = SimpleNamespace(record=record(), image=None, traces={}, labels=None, lattice=None)
+    with pytest.raises(CardioscanError, match="page"):
+        overlay_of(unread)  # type: ignore[arg-type]

@@ -1,0 +1,139 @@
+"""The house rules: imports run one way, heavy packages stay out until they are needed, extras exist."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = {
+    "cardioscan": ROOT / "cardioscan",
+    "cardioscan_client": ROOT / "client" / "cardioscan_client",
+    "cardioscan_export": ROOT / "export" / "cardioscan_export",
+}
+MAY_IMPORT = {
+    "cardioscan": {"cardioscan"},
+    "cardioscan_client": {"cardioscan", "cardioscan_client", "cardioscan_export"},
+    "cardioscan_export": {"cardioscan", "cardioscan_export"},
+}
+# The parts that draw and train: they may need whatever the extra `train` installs.
+WITH_TORCH = {"cardioscan/networks", "cardioscan/training"}
+HEAVY = {"torch", "torchvision", "timm", "onnx", "onnxscript", "grpc", "tritonclient"}
+SOURCES = sorted(path for folder in PACKAGES.values() for path in folder.rglob("*.py"))
+
+
+def imports(tree: ast.AST, *, at_import_only: bool) -> Iterator[str]:
+    """Modules named by import statements; with ``at_import_only`` those that run when the module is imported."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"relative import in line {node.lineno}"
+            yield node.module or ""
+        elif at_import_only and isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+            continue
+        elif at_import_only and isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            yield from imports(ast.Module(node.orelse, []), at_import_only=True)
+        else:
+            yield from imports(node, at_import_only=at_import_only)
+
+
+def relative(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=relative)
+def test_imports_run_one_way(path: Path) -> None:
+    package = next(name for name, folder in PACKAGES.items() if folder in path.parents)
+    ours = {name.split(".")[0] for name in imports(ast.parse(path.read_text("utf-8")), at_import_only=False)}
+    assert ours & (PACKAGES.keys() | {"benchmarks", "tests"}) <= MAY_IMPORT[package]
+
+
+def test_the_client_knows_the_export_by_one_command_only() -> None:
+    users = [
+        relative(path)
+        for path in SOURCES
+        if PACKAGES["cardioscan_client"] in path.parents
+        and any(n.startswith("cardioscan_export") for n in imports(ast.parse(path.read_text()), at_import_only=False))
+    ]
+    assert users in ([], ["client/cardioscan_client/cli.py"])
+
+
+LIGHT = [path for path in SOURCES if not any(relative(path).startswith(folder + "/") for folder in WITH_TORCH)]
+LIGHT = [path for path in LIGHT if PACKAGES["cardioscan_export"] not in path.parents]
+
+
+@pytest.mark.parametrize("path", LIGHT, ids=relative)
+def test_heavy_packages_are_imported_inside_functions(path: Path) -> None:
+    names = {name.split(".")[0] for name in imports(ast.parse(path.read_text("utf-8")), at_import_only=True)}
+    assert not names & HEAVY
+
+
+def run_python(code: str) -> str:
+    places = os.pathsep.join(str(folder.parent) for folder in PACKAGES.values())
+    environment = {**os.environ, "PYTHONPATH": places}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def module_name(path: Path) -> str:
+    package = next(name for name, folder in PACKAGES.items() if folder in path.parents)
+    parts = path.relative_to(PACKAGES[package].parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def test_no_light_module_loads_a_heavy_package() -> None:
+    modules = [module_name(path) for path in LIGHT if path.name != "__main__.py"]
+    loaded = run_python(
+        "import importlib, sys\n"
+        f"for name in {modules!r}: importlib.import_module(name)\n"
+        f"print(*sorted({HEAVY!r} & sys.modules.keys()))"
+    )
+    assert loaded == ""
+
+
+@pytest.mark.parametrize("module", ["cardioscan", "cardioscan_client.cli"])
+def test_first_imports_are_light(module: str) -> None:
+    """``import cardioscan`` and ``cardioscan --help`` wait for no array library."""
+    loaded = run_python(
+        f"import sys, {module}\nprint(*sorted({{'numpy', 'cv2', 'scipy', 'rich', 'onnxruntime'}} & sys.modules.keys()))"
+    )
+    assert loaded == ""
+
+
+def test_public_names_exist() -> None:
+    import cardioscan
+
+    for name in cardioscan.__all__:
+        assert getattr(cardioscan, name) is not None, name
+    assert set(cardioscan.__all__) <= set(dir(cardioscan))
+    assert cardioscan.EcgRecord.__module__ == "cardioscan.record"
+
+
+def test_unknown_names_are_attribute_errors() -> None:
+    import cardioscan
+
+    with pytest.raises(AttributeError, match="no attribute 'digitise'"):
+        _ = cardioscan.digitise
+
+
+def test_errors_name_extras_that_exist() -> None:
+    text = (ROOT / "pyproject.toml").read_text("utf-8")
+    section = text.split("[project.optional-dependencies]")[1].split("\n[")[0]
+    extras = set(re.findall(r"^(\w+) =", section, re.MULTILINE))
+    named = set()
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in {"MissingDependencyError", "_require"}:
+                if isinstance(node.args[1], ast.Constant):
+                    named.add((relative(path), node.args[1].value))
+    assert named
+    assert {(path, extra) for path, extra in named if extra not in extras} == set()
