@@ -76,7 +76,7 @@ class OnnxBackend:
         return dict(zip(names, session.run(names, dict(inputs)), strict=True))
 
     def model_versions(self) -> dict[str, tuple[str, str]]:
-        """Version and SHA-256 of each model opened so far."""
+        """Version and SHA-256 (empty where it was not verified) of each model opened so far."""
         with self._lock:
             return {name: (str(SPECS[name].version), digest) for name, digest in sorted(self._hashes.items())}
 
@@ -85,13 +85,15 @@ class OnnxBackend:
             if model not in self._sessions:
                 path = find_model_file(model, self._repository)
                 assert path is not None  # find_model_file raises unless missing_ok
-                self._hashes[model] = check_model_file(model, path) if self._verify else "unverified"
+                self._hashes[model] = check_model_file(model, path) if self._verify else ""
                 self._sessions[model] = self._open(path)
             return self._sessions[model]
 
     def _open(self, path: Path) -> Any:
-        import onnxruntime
-
+        try:
+            import onnxruntime
+        except ImportError as error:  # installed but broken, for it is a core dependency
+            raise ModelError(f"ONNX Runtime cannot be loaded: {error}. Reinstall the package onnxruntime") from error
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self._threads
         options.log_severity_level = 3

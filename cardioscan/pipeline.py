@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cardioscan import alignment, signal
-from cardioscan.errors import PageRefusedError, RefusalCode, StageError
+from cardioscan.errors import CardioscanError, PageRefusedError, RefusalCode, StageError
 from cardioscan.geometry import transform_points
 from cardioscan.homography import Alignment, LabelKeypoints, fit_homography
 from cardioscan.images import DEFAULT_LIMITS, ImageLimits, ImageSource, load_image
@@ -22,7 +23,7 @@ from cardioscan.inference import InferenceBackend, OnnxBackend
 from cardioscan.lattice import read_nodes, resolve_lattice
 from cardioscan.page import LEAD_INDEX, SAMPLING_RATE_HZ, STANDARD_PAGE, PageTemplate
 from cardioscan.phase import refine_nodes
-from cardioscan.record import Calibration, EcgRecord, ModelUse, Reason
+from cardioscan.record import Calibration, EcgRecord, ModelUse, Outcome, Reason
 from cardioscan.rectification import dense_map, rectify
 from cardioscan.sources import CATEGORIES
 from cardioscan.waveform import DecodedPage, decode_rows
@@ -31,6 +32,7 @@ Image = NDArray[np.uint8]
 Floats = NDArray[np.float64]
 
 THUMBNAIL_SIZE: Final = 456
+_LOG = logging.getLogger(__name__)
 _SURE_ALIGNMENT: Final = 0.6
 
 
@@ -125,6 +127,12 @@ class Digitizer:
             return run.finish()
         except PageRefusedError as error:
             return run.refuse(error)
+        except CardioscanError:
+            raise
+        except Exception as error:  # a fault of ours on this page must not take other pages with it
+            _LOG.exception("digitizing %s failed", run.name)
+            detail = f"An unexpected error ended this page ({type(error).__name__}: {error}). Please report it."
+            return run.refuse(StageError(RefusalCode.INTERNAL_ERROR, detail))
 
 
 class _Run:
@@ -269,7 +277,7 @@ class _Run:
             name=self.name,
             signals=signals,
             confidence=confidence,
-            outcome="digitized",  # type: ignore[arg-type]
+            outcome=Outcome.DIGITIZED,
             reasons=(),
             source=self.name,
             source_category=self.category,

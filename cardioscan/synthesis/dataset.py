@@ -49,6 +49,7 @@ def render_page(
     rng: Generator,
     size: tuple[int, int] | None = None,
     orientation: int = 0,
+    recipe: CaptureRecipe | None = None,
 ) -> RenderedPage:
     """Render one page of a record as a recipe's capture.
 
@@ -58,13 +59,14 @@ def render_page(
         rng: source of all draws.
         size: (width, height) px of the picture; None draws a usual one.
         orientation: 0..7, as in ``cardioscan.geometry.orientation_matrix``.
+        recipe: a changed version of that recipe.
 
     Raises:
         CardioscanError: unknown recipe.
     """
     if recipe_name not in RECIPES:
         raise CardioscanError(f"unknown recipe '{recipe_name}'; known are {', '.join(RECIPES)}")
-    recipe = RECIPES[recipe_name]
+    recipe = recipe or RECIPES[recipe_name]
     style = CLEAN_STYLE if recipe_name == "clean" else random_style(rng, recipe.variety)
     page = lay_out(signal, style, rng)
     if recipe_name == "clean" and size is None:

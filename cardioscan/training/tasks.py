@@ -133,7 +133,8 @@ class WaveformTask:
         found, true = probability > 0.5, target > 0.5
         union = (found | true).sum().clamp(min=1)
         height = torch.arange(target.shape[2], device=target.device, dtype=torch.float32)[None, None, :, None]
-        centre = (probability * height).sum(2) / probability.sum(2).clamp(min=1e-3)
+        ink = probability * (probability > 0.2)  # the faint floor of a thousand empty rows would pull the mean
+        centre = (ink * height).sum(2) / ink.sum(2).clamp(min=1e-3)
         truth = (target * height).sum(2) / target.sum(2).clamp(min=1e-3)
         printed = target.sum(2) > 0.5
         error = (centre - truth)[printed].abs()

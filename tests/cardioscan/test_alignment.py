@@ -49,7 +49,7 @@ def corner_error(found, matrix):
 
 
 class TestLetterbox:
-    @pytest.mark.parametrize("shape", [(1700, 2200), (3000, 4000), (4000, 3000), (300, 400), (900, 900), (500, 2000)])
+    @pytest.mark.parametrize("shape", [(1700, 2200), (2000, 1500), (300, 400), (900, 900), (500, 2000)])
     def test_matrix_follows_the_content(self, shape):
         y, x = np.mgrid[: shape[0], : shape[1]].astype(np.float64)
         image = np.stack([255 * x / shape[1], 255 * y / shape[0], np.full(shape, 90)], axis=-1).astype(np.uint8)
@@ -213,11 +213,12 @@ class TestFitHomography:
         keypoints = a.LabelKeypoints(classes, transform_points(matrix, PLACES), np.full(len(classes), 0.9))
         assert a.fit_homography(keypoints).inliers.all()
 
-    @pytest.mark.parametrize("keep", [[0, 3, 4, 12], [0, 1, 6, 10, 12], [1, 2, 5, 6]])
+    @pytest.mark.parametrize("keep", [[0, 3, 8, 11], [0, 1, 6, 10, 12], [1, 2, 5, 6]])
     def test_few_names(self, keep):
         matrix = page_view(5)
         found = a.fit_homography(names_seen(matrix, keep))
-        assert np.linalg.norm(transform_points(found.homography, PLACES) - transform_points(matrix, PLACES), axis=1).max() < 12
+        apart = transform_points(found.homography, PLACES) - transform_points(matrix, PLACES)
+        assert np.linalg.norm(apart, axis=1).max() < 12
 
     def test_one_false_class_among_five(self):
         matrix = page_view(5)

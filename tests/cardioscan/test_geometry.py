@@ -52,9 +52,9 @@ def test_jacobian_is_the_derivative(seed, x, y):
     jacobian, depth = g.jacobians(matrix, np.array([[x, y]]))
     if abs(depth[0]) < 0.3:
         return
-    step = 1e-3
+    step, here = 1e-3, np.array([x, y])
     numeric = [
-        (g.transform_points(matrix, np.array([x, y]) + d) - g.transform_points(matrix, np.array([x, y]) - d)) / (2 * step)
+        (g.transform_points(matrix, here + d) - g.transform_points(matrix, here - d)) / (2 * step)
         for d in (np.array([step, 0]), np.array([0, step]))
     ]
     assert np.allclose(jacobian[0], np.array(numeric).T, atol=1e-4, rtol=1e-4)

@@ -1,0 +1,281 @@
+"""From the row coverage of a page to its signals, confidences and traces."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.interpolate import PchipInterpolator
+from scipy.ndimage import uniform_filter1d
+
+from cardioscan.errors import RefusalCode, StageError
+from cardioscan.page import (
+    LEAD_INDEX,
+    RECORD_SAMPLES,
+    SAMPLING_RATE_HZ,
+    STANDARD_PAGE,
+    LeadSegment,
+    PageTemplate,
+)
+from cardioscan.waveform.fit import Curves, fit_samples
+from cardioscan.waveform.options import DecodingOptions
+from cardioscan.waveform.path import trace_paths
+from cardioscan.waveform.pen import Floats, Stroke, find_stroke, local_contrast, pen_radii, undo_pen
+
+_END_TOLERANCE_PX = 2.0  # samples this far outside the first and last readable column are still read
+_SMOOTHING_COLUMNS = 5  # ink is judged over this many columns
+_HARMLESS_RIVAL = 0.3  # coverage of other ink in the column that says nothing against the trace
+_DISC_SCALE_PX = 20.0  # disagreement of the two discs that takes a quarter of the confidence
+_BRIDGED = 0.5  # factor on the confidence of bridged samples
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """One printed segment as read, on the record's time axis.
+
+    Attributes:
+        signal: (5000,) float64 mV, NaN where not printed or not readable.
+        confidence: (5000,) float32 in [0, 1], 0 exactly where the signal is NaN.
+    """
+
+    signal: Floats
+    confidence: NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class DecodedPage:
+    """What stage 2 read.
+
+    Attributes:
+        signals: (12, 5000) float64 mV at 500 Hz, leads in the order of ``LEADS``; NaN where not printed or not
+            readable. A lead that is printed twice is taken from its longer print (II from the rhythm row).
+        confidence: (12, 5000) float32 in [0, 1], 0 exactly where the signal is NaN.
+        traces: per printed segment (``"I"``, ..., ``"II (rhythm)"``), (N, 2) float64 (x, y) px in the reference frame,
+            one point a sample; NaN in gaps. Segments that were not read are there, all NaN.
+        duplicates: the shorter print of leads printed twice, by trace name (``"II"``).
+        pen_px: diameter of the pen, px: the median over the rows that were read.
+    """
+
+    signals: Floats
+    confidence: NDArray[np.float32]
+    traces: Mapping[str, Floats]
+    duplicates: Mapping[str, Reading]
+    pen_px: float
+
+
+@dataclass(frozen=True, eq=False)
+class _Row:
+    """A decoded row: heights (page px, NaN where unread) and confidences of its samples, all segments in a row."""
+
+    heights: Floats
+    confidence: Floats
+    pen_px: float
+
+
+def segment_samples(segment: LeadSegment, template: PageTemplate) -> tuple[int, int]:
+    """First and one-past-last sample of a printed segment in its record.
+
+    Printed lengths are whole tenths of a second; the segment's bounds on paper are rounded to pixels.
+    """
+    start = round(segment.t_start * SAMPLING_RATE_HZ)
+    seconds = round((segment.x_end - segment.x_start) / template.px_per_s, 1)
+    return start, min(start + round(seconds * SAMPLING_RATE_HZ), RECORD_SAMPLES)
+
+
+def decode_rows(
+    row_coverage: NDArray[np.uint8],
+    template: PageTemplate = STANDARD_PAGE,
+    valid: NDArray[np.bool_] | None = None,
+    options: DecodingOptions | None = None,
+) -> DecodedPage:
+    """Read the signals from the stroke coverage of the printed rows.
+
+    Args:
+        row_coverage: (rows, height, width) uint8 in the reference frame, 255 where the row's stroke covers the pixel.
+        template: the page's geometry.
+        valid: (height, width) bool, pixels that were inside the photo; None = all. What lies outside is never read.
+        options: settings; None = ``DecodingOptions()``.
+
+    Returns:
+        The decoded page. Stretches of more than ``max_gap_s`` without ink are NaN; shorter ones are bridged.
+
+    Raises:
+        StageError: ``TRACE_NOT_FOUND`` when in no row the stroke was found in at least ``min_row_share`` (a tenth) of
+            the row's columns. A single row below it is NaN and the others are read.
+        ValueError: an array has another shape or type than the template asks for.
+    """
+    options = options or DecodingOptions()
+    coverage = _checked(row_coverage, template, valid)
+    rows = _decode_all(coverage, template, options)
+    pens = [row.pen_px for row in rows if row is not None]
+    if not pens:
+        raise StageError(
+            RefusalCode.TRACE_NOT_FOUND,
+            f"no row shows a trace on {options.min_row_share:.0%} of its length; "
+            "take the picture closer, sharper and with even light",
+        )
+
+    signals = np.full((len(LEAD_INDEX), RECORD_SAMPLES), np.nan)
+    confidence = np.zeros(signals.shape, np.float32)
+    traces: dict[str, Floats] = {}
+    duplicates: dict[str, Reading] = {}
+    used = [0] * template.n_rows
+    for segment in template.segments:
+        start, stop = segment_samples(segment, template)
+        n, row = stop - start, rows[segment.row]
+        part = slice(used[segment.row], used[segment.row] + n)
+        used[segment.row] += n
+        y = np.full(n, np.nan) if row is None else row.heights[part]
+        sure = np.zeros(n) if row is None else row.confidence[part]
+        reading = Reading(np.full(RECORD_SAMPLES, np.nan), np.zeros(RECORD_SAMPLES, np.float32))
+        reading.signal[start:stop] = (template.zero_mv_y[segment.row] - y) / template.px_per_mv
+        reading.confidence[start:stop] = sure
+
+        name = segment.lead
+        prints = [s for s in template.segments if s.lead == name]
+        if len(prints) > 1 and segment is not max(prints, key=lambda s: s.x_end - s.x_start):
+            duplicates[name] = reading
+        else:
+            signals[LEAD_INDEX[name]] = reading.signal
+            confidence[LEAD_INDEX[name]] = reading.confidence
+            name = f"{name} (rhythm)" if len(prints) > 1 else name
+        x = np.where(np.isnan(y), np.nan, segment.x_start + template.px_per_sample * np.arange(n))
+        traces[name] = np.stack([x, y], axis=1)
+    return DecodedPage(signals, confidence, traces, duplicates, float(np.median(pens)))
+
+
+def _checked(
+    row_coverage: NDArray[np.uint8], template: PageTemplate, valid: NDArray[np.bool_] | None
+) -> NDArray[np.uint8]:
+    shape = (template.n_rows, template.height, template.width)
+    if row_coverage.shape != shape or row_coverage.dtype != np.uint8:
+        raise ValueError(f"row_coverage must be uint8 {shape}, not {row_coverage.dtype} {row_coverage.shape}")
+    if valid is None:
+        return row_coverage
+    if valid.shape != shape[1:]:
+        raise ValueError(f"valid must be {shape[1:]}, not {valid.shape}")
+    return row_coverage * (valid != 0)
+
+
+def _decode_all(
+    coverage: NDArray[np.uint8], template: PageTemplate, options: DecodingOptions
+) -> list[_Row | None]:
+    """Every row of the page; None for a row that does not show enough of a stroke."""
+    left = math.ceil(min(segment.x_start for segment in template.segments))
+    right = min(math.floor(max(segment.x_end for segment in template.segments)), template.width - 1)
+    columns = np.arange(left, right + 1)
+    half = min(round(options.band_mv * template.px_per_mv), template.height)
+    bands = np.zeros((template.n_rows, 2 * half, columns.size), np.uint8)
+    tops = [round(zero) - half for zero in template.zero_mv_y]
+    for row, top in enumerate(tops):
+        a, b = max(top, 0), min(top + 2 * half, template.height)
+        bands[row, a - top : b - top] = coverage[row, a:b, left : right + 1]
+
+    free = np.zeros((template.n_rows, columns.size), bool)
+    for segment in template.segments:
+        free[segment.row, max(math.ceil(segment.x_start) - left, 0)] = True
+    paths = trace_paths(bands, free, options.jump_cost, options.blank_probability)
+    return [
+        _decode_row(bands[row], paths[row], free[row], columns.astype(np.float64), row, tops[row], template, options)
+        for row in range(template.n_rows)
+    ]
+
+
+def _decode_row(
+    band: NDArray[np.uint8],
+    path: Floats,
+    free: NDArray[np.bool_],
+    columns: Floats,
+    row: int,
+    top: int,
+    template: PageTemplate,
+    options: DecodingOptions,
+) -> _Row | None:
+    segments = template.row_segments(row)
+    if not segments:
+        return None
+    entry = np.where(free, path, np.concatenate([path[:1], path[:-1]]))
+    contrast = local_contrast(band, options.contrast_px, options.contrast_floor)
+    stroke = find_stroke(band, contrast, entry, path, options.hole_px, options.reach_px)
+    gap_px = options.max_gap_s * template.px_per_s
+    inside = (columns >= segments[0].x_start) & (columns <= segments[-1].x_end)
+    readable = _without_islands(np.isfinite(stroke.top) & (stroke.ink >= options.min_ink) & inside, gap_px)
+    if readable.sum() < options.min_row_share * inside.sum():
+        return None
+    stroke = _only(stroke, readable)
+
+    by_edges, by_amount = pen_radii(band, stroke)
+    # Blurred edges lie too far out and the amount of ink is nearer the pen; the best radius is measured to lie between.
+    radius = (by_edges + min(by_edges, by_amount)) / 2
+    counts = [stop - start for start, stop in (segment_samples(segment, template) for segment in segments)]
+    places = [
+        segment.x_start + template.px_per_sample * np.arange(count)
+        for segment, count in zip(segments, counts, strict=True)
+    ]
+    curves = Curves(np.concatenate(places), np.cumsum([0, *counts[:-1]]))
+    _, (fine_x, fine_y), torn = undo_pen(stroke, radius)
+    y = np.interp(curves.x, columns[0] + fine_x, fine_y)
+    y, miss = fit_samples(stroke, columns, curves, y, radius, options)
+
+    sure = _column_confidence(stroke, miss, torn, options.outlier)
+    heights, confidence = np.full(y.size, np.nan), np.zeros(y.size)
+    owner = curves.owner(columns)
+    for curve, (begin, end) in enumerate(zip(curves.first, curves.last + 1, strict=True)):
+        seen = np.flatnonzero(readable & (owner == curve))
+        if seen.size < 2:
+            continue
+        part = slice(begin, end)
+        read, bridged = _coverage_of(curves.x[part], columns[seen], gap_px)
+        values = y[part].copy()
+        if bridged.any() and (read & ~bridged).sum() > 1:
+            known = read & ~bridged
+            values[bridged] = PchipInterpolator(curves.x[part][known], values[known])(curves.x[part][bridged])
+        heights[part] = np.where(read, values + top, np.nan)
+        level = np.interp(curves.x[part], columns[seen], sure[seen]) * np.where(bridged, _BRIDGED, 1.0)
+        confidence[part] = np.where(read, np.clip(level, 1e-3, 1), 0)
+    return _Row(heights, confidence, 2 * min(by_edges, by_amount))
+
+
+def _only(stroke: Stroke, readable: NDArray[np.bool_]) -> Stroke:
+    return Stroke(
+        np.where(readable, stroke.top, np.nan),
+        np.where(readable, stroke.bottom, np.nan),
+        np.where(readable, stroke.ink, 0.0),
+        stroke.rival,
+    )
+
+
+def _without_islands(readable: NDArray[np.bool_], gap_px: float) -> NDArray[np.bool_]:
+    """Drop readable stretches that are shorter than the longest gap and have long gaps on both sides: specks."""
+    kept = readable.copy()
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], readable, [False]]).astype(np.int8)))
+    starts, stops = edges[::2], edges[1::2]
+    before = starts - np.concatenate([[-np.inf], stops[:-1]])
+    after = np.concatenate([starts[1:], [np.inf]]) - stops
+    for i in np.flatnonzero((stops - starts < gap_px) & (before > gap_px) & (after > gap_px)):
+        kept[starts[i] : stops[i]] = False
+    return kept
+
+
+def _coverage_of(x: Floats, seen: Floats, gap_px: float) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Which samples at ``x`` can be read from the columns ``seen``, and which of these only by bridging a gap."""
+    right = np.searchsorted(seen, x)
+    inner = (right > 0) & (right < seen.size)
+    gap = np.where(inner, seen[np.minimum(right, seen.size - 1)] - seen[np.maximum(right - 1, 0)] - 1, 0)
+    near = (x > seen[0] - _END_TOLERANCE_PX) & (x < seen[-1] + _END_TOLERANCE_PX)
+    return near & (gap <= gap_px), near & (gap > 0.5) & (gap <= gap_px)
+
+
+def _column_confidence(stroke: Stroke, miss: Floats, torn: Floats, outlier: float) -> Floats:
+    """(W,) in [0, 1]; every kind of trouble takes its share.
+
+    Faint ink, edges that no drawn signal explains, a bend narrower than the pen, and other ink in the same column.
+    """
+    ink = np.minimum(stroke.ink, uniform_filter1d(stroke.ink, _SMOOTHING_COLUMNS))
+    fits = 1 / (1 + (np.nan_to_num(miss) / outlier) ** 2)
+    bends = 1 - 0.5 * torn / (torn + _DISC_SCALE_PX)
+    alone = 1 - 0.5 * np.clip(stroke.rival - _HARMLESS_RIVAL, 0, 1) / (1 - _HARMLESS_RIVAL)
+    return np.clip(ink * fits * bends * alone, 0, 1)

@@ -1,0 +1,179 @@
+"""Analysis by synthesis: the samples whose pen strokes have the edges that were seen.
+
+The unknowns are the heights of a row's samples at 500 Hz. Drawing them with a round pen gives the upper and the lower
+edge of the stroke in every column; the fit moves the samples until these match the measured edges. Where an edge comes
+from is one contact of the pen's disc with the curve, so the edges are piecewise linear in the unknowns and each round
+is a banded linear least squares problem (Gauss-Newton). A penalty on the second difference, loose where the first
+decoding bends, carries the curve across what the pen hides; edges that do not fit lose weight (Cauchy).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import solveh_banded
+from scipy.ndimage import maximum_filter1d
+from scipy.special import ndtri
+
+from cardioscan.waveform.options import DecodingOptions
+from cardioscan.waveform.pen import Floats, Stroke
+
+_PLACES = 4  # places across a column whose middle stands for it
+_CONTACTS = 11  # points of the pen's disc that may touch, at equal angles
+_FAR = 1e6
+_BOUNDARY_TRUST = 0.1  # weight of edges to which the pen of the neighbouring lead may have contributed
+
+
+@dataclass(frozen=True)
+class Curves:
+    """The samples of a row: curves drawn one after the other, the pen lifted between them.
+
+    Attributes:
+        x: (n,) float64 px, rising.
+        first: (m,) index of each curve's first sample, rising, ``first[0] == 0``.
+    """
+
+    x: Floats
+    first: NDArray[np.int64]
+
+    @property
+    def last(self) -> NDArray[np.int64]:
+        """(m,) index of each curve's last sample."""
+        return np.append(self.first[1:], self.x.size) - 1
+
+    def owner(self, columns: Floats) -> NDArray[np.int64]:
+        """Which curve each column (px) belongs to: the last one that has begun."""
+        return np.clip(np.searchsorted(self.x[self.first], columns + 1e-6, side="right") - 1, 0, self.first.size - 1)
+
+
+@dataclass(frozen=True)
+class _Edge:
+    """A drawn edge: its height in each column (W,), and the samples (W, 4) and weights (W, 4) it is made of."""
+
+    height: Floats
+    sample: NDArray[np.int64]
+    weight: Floats
+
+
+class _Pen:
+    """Draws samples: the edges of the stroke in given columns, and which samples they come from."""
+
+    def __init__(self, curves: Curves, columns: Floats, radius: float, blur_px: float) -> None:
+        places = ndtri((np.arange(_PLACES) + 0.5) / _PLACES) * np.sqrt(blur_px**2 + 1 / 12)
+        angle = np.linspace(-np.pi / 2, np.pi / 2, _CONTACTS)
+        owner = curves.owner(columns)
+        begin, end = curves.first[owner], curves.last[owner]
+        low, high = curves.x[begin][:, None], curves.x[end][:, None]
+        x = np.clip(columns[:, None] + places, low, np.maximum(low, high))[..., None] + radius * np.sin(angle)
+        below = np.searchsorted(curves.x, x) - 1
+        below = np.clip(below, begin[:, None, None], np.maximum(begin, end - 1)[:, None, None])
+        self._sample = below
+        self._share = np.clip((x - curves.x[below]) / (curves.x[below + 1] - curves.x[below]), 0, 1)
+        self._arch = radius * np.cos(angle)
+        beyond = (x < low[..., None] - 1e-9) | (x > high[..., None] + 1e-9)
+        self._beyond = np.where(beyond, _FAR, 0.0)
+        self._columns = np.arange(columns.size)[:, None]
+
+    def draw(self, y: Floats) -> tuple[_Edge, _Edge]:
+        """Upper and lower edge of the stroke of samples at heights ``y`` (n,)."""
+        centre = y[self._sample] + (y[self._sample + 1] - y[self._sample]) * self._share
+        return (
+            self._edge(centre - self._arch + self._beyond, sign=1),
+            self._edge(centre + self._arch - self._beyond, sign=-1),
+        )
+
+    def _edge(self, touching: Floats, sign: int) -> _Edge:
+        contact = (sign * touching).argmin(axis=2)
+        height = np.take_along_axis(touching, contact[..., None], axis=2)[..., 0]
+        # Coverage averaged over a column crosses one half at the median of the edge across it: the middle two.
+        middle = np.argsort(height, axis=1)[:, _PLACES // 2 - 1 : _PLACES // 2 + 1]
+        contact = np.take_along_axis(contact, middle, axis=1)
+        sample = self._sample[self._columns, middle, contact]
+        share = self._share[self._columns, middle, contact]
+        return _Edge(
+            np.take_along_axis(height, middle, axis=1).mean(axis=1),
+            np.concatenate([sample, sample + 1], axis=1),
+            np.concatenate([1 - share, share], axis=1) / 2,
+        )
+
+
+def fit_samples(
+    stroke: Stroke, columns: Floats, curves: Curves, start: Floats, radius: float, options: DecodingOptions
+) -> tuple[Floats, Floats]:
+    """Heights of the samples, and how badly each column fits.
+
+    Args:
+        stroke: measured edges in each column; NaN where not found.
+        columns: (W,) x of the columns' centres, px.
+        curves: places of the samples.
+        start: (n,) heights to start from, px.
+        radius: of the pen, px.
+        options: weights and the number of rounds.
+
+    Returns:
+        (n,) float64 heights, px; (W,) float64 distance between drawn and measured edges in standard errors (the mean of
+        both edges), NaN where there are none.
+    """
+    pen = _Pen(curves, columns, radius, options.blur_px)
+    seen = np.isfinite(stroke.top)
+    where = np.flatnonzero(seen)
+    centre = np.interp(np.arange(columns.size), where, stroke.centre[where])
+    steep = maximum_filter1d(np.abs(np.gradient(centre)), 3)
+    sigma = np.hypot(options.edge_sigma_px, options.edge_sigma_x_px * steep)
+    trust = np.where(seen, 1 / sigma**2, 0.0)
+    for x in curves.x[curves.first[1:]]:
+        trust[np.abs(columns - x) < radius + 0.5] *= _BOUNDARY_TRUST
+    measured = [np.where(seen, edge, 0.0) for edge in (stroke.top, stroke.bottom)]
+
+    stiff = _stiffness(curves, start, options)
+    y = start.copy()
+    for _ in range(options.rounds):
+        y = y + _step(y, pen.draw(y), measured, trust, stiff, options.outlier)
+    miss = sum(np.abs(edge.height - seen_at) for edge, seen_at in zip(pen.draw(y), measured, strict=True)) / 2
+    return y, np.where(seen, miss / sigma, np.nan)
+
+
+def _stiffness(curves: Curves, start: Floats, options: DecodingOptions) -> Floats:
+    """(n,) weight of the squared second difference centred on each sample; 0 where it would reach across a lift."""
+    bend = np.zeros(start.size)
+    bend[1:-1] = np.abs(start[2:] - 2 * start[1:-1] + start[:-2])
+    bend[curves.first] = bend[curves.last] = 0
+    expected = options.bend_sigma_px + options.bend_share * maximum_filter1d(bend, 9)
+    stiff = 1 / expected**2
+    stiff[curves.first] = stiff[curves.last] = 0
+    return stiff
+
+
+def _step(
+    y: Floats, edges: tuple[_Edge, _Edge], measured: list[Floats], trust: Floats, stiff: Floats, outlier: float
+) -> Floats:
+    """One Gauss-Newton step (n,): solve the banded normal equations of edges and stiffness."""
+    n = y.size
+    width = max(int((edge.sample.max(axis=1) - edge.sample.min(axis=1)).max()) for edge in edges)
+    width = max(width, 2)
+    band = np.zeros((width + 1) * n)
+    right = np.zeros(n)
+    for edge, target in zip(edges, measured, strict=True):
+        residual = np.where(trust > 0, target - edge.height, 0.0)
+        weight = trust / (1 + residual**2 * trust / outlier**2)
+        right += np.bincount(edge.sample.ravel(), (edge.weight * (weight * residual)[:, None]).ravel(), n)
+        i, j = edge.sample[:, :, None], edge.sample[:, None, :]
+        value = edge.weight[:, :, None] * edge.weight[:, None, :] * weight[:, None, None]
+        upper = np.broadcast_to(i <= j, value.shape)
+        place = (width - (j - i)) * n + j
+        band += np.bincount(place[upper], value[upper], band.size)
+    matrix = band.reshape(width + 1, n)
+
+    k = np.flatnonzero(stiff)
+    s = stiff[k]
+    bend = y[k + 1] - 2 * y[k] + y[k - 1]
+    for offset, factor in ((-1, 1.0), (0, -2.0), (1, 1.0)):
+        right[k + offset] -= factor * s * bend
+        matrix[width, k + offset] += factor**2 * s
+    matrix[width - 1, k] += -2 * s
+    matrix[width - 1, k + 1] += -2 * s
+    matrix[width - 2, k + 1] += s
+    matrix[width] += 1e-6  # samples that nothing speaks about stay where they are
+    return np.asarray(solveh_banded(matrix, right, check_finite=False), np.float64)

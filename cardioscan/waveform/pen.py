@@ -1,0 +1,173 @@
+"""The stroke around a path: its edges to a fraction of a pixel, the pen's radius, and a first undoing of the pen.
+
+A trace is the signal drawn with a round pen: in every column the stroke covers exactly one interval, from the lowest
+``y(x + d) - sqrt(r^2 - d^2)`` to the highest ``y(x + d) + sqrt(r^2 - d^2)`` over the pen's radius. Undoing it is
+morphology: the highest centre whose disc fits under the upper edge, and the lowest that fits over the lower edge.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+_HALF = 0.5  # an edge is where the coverage crosses one half
+_FLAT_SLOPE = 0.2  # px per px: below, a stroke counts as flat
+_MIN_FLAT_COLUMNS = 40
+_MIN_RADIUS_PX = 0.5
+_PROFILE_REACH_PX = 7
+_FINE = 4  # sub-columns per column of the morphological decoding
+_NEIGHBOUR = 2.5  # peaks and troughs are told by the heights this many radii away
+
+
+@dataclass(frozen=True)
+class Stroke:
+    """The stroke of one row. All arrays are (W,), one entry a column; heights in px of the band.
+
+    Attributes:
+        top, bottom: upper and lower edge, float64, NaN where no stroke was found.
+        ink: highest coverage of the stroke in the column, [0, 1], 0 where none was found.
+        rival: highest coverage of ink in the column that is not joined to the stroke, [0, 1].
+    """
+
+    top: Floats
+    bottom: Floats
+    ink: Floats
+    rival: Floats
+
+    @property
+    def centre(self) -> Floats:
+        """Middle of the stroke, px."""
+        return (self.top + self.bottom) / 2
+
+
+def local_contrast(band: NDArray[np.uint8], size: int, floor: float) -> NDArray[np.float32]:
+    """Coverage relative to the darkest ink around: (H, W) float32 in [0, 1].
+
+    The edge of faint ink lies at half of *its* darkness. ``size`` px is the neighbourhood's diameter; ink fainter than
+    ``floor`` stays faint.
+    """
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
+    darkest = cv2.dilate(band, kernel)
+    return band / np.maximum(darkest, np.float32(floor * 255))
+
+
+def find_stroke(
+    band: NDArray[np.uint8],
+    contrast: NDArray[np.float32],
+    entry: Floats,
+    leave: Floats,
+    hole_px: int,
+    reach_px: int,
+) -> Stroke:
+    """Edges of the ink that is joined to the path, column by column.
+
+    Args:
+        band: (H, W) uint8 coverage.
+        contrast: (H, W) from ``local_contrast``.
+        entry, leave: (W,) heights where the path enters and leaves each column, px.
+        hole_px: holes up to this height are closed.
+        reach_px: where no ink lies on the path, ink up to this far is taken.
+    """
+    height, width = band.shape
+    rows = np.ascontiguousarray(contrast.T)
+    mask = (rows >= _HALF).astype(np.uint8)
+    if hole_px:
+        mask = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, np.ones((1, hole_px + 1), np.uint8))
+    ink = mask.astype(bool)
+    index = np.arange(height, dtype=np.int16)[None]
+    first = np.maximum.accumulate(np.where(ink, np.int16(-1), index), axis=1) + 1
+    last = np.minimum.accumulate(np.where(ink, np.int16(height), index)[:, ::-1], axis=1)[:, ::-1] - 1
+
+    columns = np.arange(width)
+    low = np.clip(np.floor(np.minimum(entry, leave)), 0, height - 1).astype(np.int64)
+    high = np.clip(np.ceil(np.maximum(entry, leave)), 0, height - 1).astype(np.int64)
+    top, bottom = np.full(width, height), np.full(width, -1)
+
+    def join(y: NDArray[np.int64], wanted: NDArray[np.bool_]) -> None:
+        on = ink[columns, y] & wanted
+        np.minimum(top, first[columns, y], out=top, where=on)
+        np.maximum(bottom, last[columns, y], out=bottom, where=on)
+
+    for share in np.linspace(0, 1, 8):
+        join(np.round(low + (high - low) * share).astype(np.int64), np.ones(width, bool))
+    for distance in range(1, reach_px + 1):
+        lost = bottom < 0
+        join(np.maximum(low - distance, 0), lost)
+        join(np.minimum(high + distance, height - 1), lost)
+
+    found = bottom >= 0
+    a = np.clip(np.where(found, top, 1), 1, height - 1)
+    b = np.clip(np.where(found, bottom, 0), 0, height - 2)
+    outside, inside = rows[columns, a - 1], rows[columns, a]
+    upper = a - np.clip((inside - _HALF) / np.maximum(inside - outside, 1e-3), 0, 1)
+    inside, outside = rows[columns, b], rows[columns, b + 1]
+    lower = b + np.clip((inside - _HALF) / np.maximum(inside - outside, 1e-3), 0, 1)
+    own = (index >= (a - 3)[:, None]) & (index <= (b + 3)[:, None])
+    raw = np.ascontiguousarray(band.T)
+    darkest = np.where(own, raw, 0).max(axis=1) / 255.0
+    rival = np.where(own, 0, raw).max(axis=1) / 255.0
+    return Stroke(
+        np.where(found, upper, np.nan), np.where(found, lower, np.nan), np.where(found, darkest, 0.0), rival
+    )
+
+
+def pen_radii(band: NDArray[np.uint8], stroke: Stroke) -> tuple[float, float]:
+    """Radius of the pen from the flat parts of the stroke, px: by the edges' distance and by the ink's amount.
+
+    On sharp coverage they agree. Blur pushes the edges at one half apart but leaves the amount of ink.
+    """
+    tall = stroke.bottom - stroke.top
+    seen = np.isfinite(tall)
+    if not seen.any():
+        return _MIN_RADIUS_PX, _MIN_RADIUS_PX
+    slope = np.abs(np.gradient(stroke.centre))
+    flat = np.flatnonzero(seen & (slope < _FLAT_SLOPE))
+    if flat.size < _MIN_FLAT_COLUMNS:
+        radius = max(_MIN_RADIUS_PX, float(np.percentile(tall[seen], 20)) / 2)
+        return radius, radius
+    reach = np.arange(-_PROFILE_REACH_PX, _PROFILE_REACH_PX + 1)
+    y = np.clip(np.round(stroke.centre[flat]).astype(np.int64)[:, None] + reach, 0, band.shape[0] - 1)
+    amount = band[y, flat[:, None]].sum(axis=1) / 255.0
+    by_edges, by_amount = float(np.median(tall[flat])) / 2, float(np.median(amount)) / 2
+    return max(_MIN_RADIUS_PX, by_edges), max(_MIN_RADIUS_PX, by_amount)
+
+
+def undo_pen(stroke: Stroke, radius: float) -> tuple[Floats, Floats, Floats]:
+    """The centre of the pen, by the discs that fit between the edges.
+
+    The highest centre under the upper edge and the lowest over the lower one agree wherever the signal bends no more
+    than the pen; where they do not, a peak follows the upper edge and a trough the lower one.
+
+    Args:
+        stroke: edges with at least one found column; columns without are interpolated.
+        radius: of the pen, px.
+
+    Returns:
+        (W,) float64 centre in every column; and (2, 4 W - 3) float64 x (columns) and centre at quarter columns; and
+        (W,) float64 how far the two discs disagree, px.
+    """
+    width = stroke.top.size
+    seen = np.flatnonzero(np.isfinite(stroke.top))
+    x = np.linspace(0, width - 1, _FINE * (width - 1) + 1)
+    top, bottom = np.interp(x, seen, stroke.top[seen]), np.interp(x, seen, stroke.bottom[seen])
+    under, over = np.full(x.size, -np.inf), np.full(x.size, np.inf)
+    index = np.arange(x.size)
+    reach = int(radius * _FINE)
+    for step in range(-reach, reach + 1):
+        arch = np.sqrt(radius**2 - (step / _FINE) ** 2)
+        beside = np.clip(index + step, 0, x.size - 1)
+        np.maximum(under, top[beside] + arch, out=under)
+        np.minimum(over, bottom[beside] - arch, out=over)
+    middle = (top + bottom) / 2
+    away = max(1, round(_NEIGHBOUR * radius * _FINE))
+    left, right = middle[np.maximum(index - away, 0)], middle[np.minimum(index + away, x.size - 1)]
+    torn = np.abs(under - over) > 1
+    centre = (under + over) / 2
+    peak, trough = torn & (middle < left) & (middle < right), torn & (middle > left) & (middle > right)
+    centre[peak], centre[trough] = under[peak], over[trough]
+    return centre[::_FINE], np.stack([x, centre]), np.abs(under - over)[::_FINE]
