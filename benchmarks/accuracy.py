@@ -1,6 +1,6 @@
 """How well pages are digitized: rendered pages of records never trained on, and the pages of the data folder.
 
-    python -m benchmarks.accuracy --sets clean,photos,pages -n 10
+python -m benchmarks.accuracy --sets clean,photos,pages -n 10
 """
 
 from __future__ import annotations
@@ -53,9 +53,7 @@ def photographs(data: Path) -> Iterator[Page]:
         yield Page(path.stem, path, next(iter(truth.values())))
 
 
-def digitize(
-    digitizer: Digitizer, page: Page, overlays: Path | None
-) -> tuple[EcgRecord, PageScore]:
+def digitize(digitizer: Digitizer, page: Page, overlays: Path | None) -> tuple[EcgRecord, PageScore]:
     """Digitize one page and score it; with ``overlays``, write its traces drawn over it."""
     details = digitizer.digitize_with_details(page.source)
     record = details.record

@@ -1,6 +1,6 @@
 """How fast training pages are rendered, on one core: pages (or strips) per second for each recipe.
 
-    python -m benchmarks.rendering -n 5
+python -m benchmarks.rendering -n 5
 """
 
 from __future__ import annotations

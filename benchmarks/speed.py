@@ -1,6 +1,6 @@
 """Time per stage and peak memory of digitizing a page in this process.
 
-    python -m benchmarks.speed -n 3
+python -m benchmarks.speed -n 3
 """
 
 from __future__ import annotations

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-import cc3d
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -146,33 +145,35 @@ def undo_orientation(image: NDArray[Any], k: int) -> tuple[NDArray[Any], Floats]
 
 
 def label_keypoints(
-    label_probability: NDArray[Any], stride: int = 4, min_probability: float = 0.3, min_area: int = 3
+    label_probability: NDArray[Any], stride: int = 4, min_probability: float = 0.5, min_area: int = 3
 ) -> LabelKeypoints:
     """Find the lead names in a class map.
 
-    Connected components of the cells where a name beats the background; the point is their centroid weighted by the
-    probability of any name, so that doubt about *which* name it is does not move it. A component gives one candidate
-    for each class with at least a fifth of its mass; a class keeps its three best.
+    Connected components of the cells where any name is likely, be it unsure which; the point is their centroid
+    weighted by the probability of any name, so that doubt about *which* name it is does not move it. A component gives
+    one candidate for each class with at least a fifth of its mass; a class keeps its three best.
 
     Args:
         label_probability: (classes, h, w), class 0 is the background; uint8 as p/255, or float.
         stride: input px per cell; cell (r, c) is centred at input px (stride * c + (stride - 1) / 2, ...).
-        min_probability: cells below it do not count.
+        min_probability: cells where the probability of any name is below it do not count.
         min_area: smaller components are dropped, cells.
 
     Returns:
         Candidates in network-input px, best first.
     """
+    import cc3d  # here, so that rendering and training do without it
+
     probability = as_probability(label_probability)
-    winner = np.argmax(probability, axis=0)
-    foreground = np.where(winner > 0, 1 - probability[0], 0.0)
+    winner = np.argmax(probability[1:], axis=0)
+    foreground = 1 - probability[0]
     inside = foreground >= min_probability
     blobs, count = cc3d.connected_components(inside.astype(np.uint8), connectivity=8, return_N=True)
     areas = np.bincount(blobs.ravel(), minlength=count + 1)
     areas[0] = 0
     if (areas > _LARGE_BLOB).any():
         # Something smeared has swallowed several names: take it apart by class.
-        parted = np.where(areas[blobs] > _LARGE_BLOB, winner + 1, inside).astype(np.uint16)
+        parted = np.where(areas[blobs] > _LARGE_BLOB, winner + 2, inside).astype(np.uint16)
         blobs, count = cc3d.connected_components(parted, connectivity=8, return_N=True)
     if count == 0:
         return LabelKeypoints(np.empty(0, np.int64), np.empty((0, 2)), np.empty(0))

@@ -221,8 +221,10 @@ class _Run:
                 probability, orientation = alignment.average_views(np.stack(label_maps), np.stack(orientations))
             keypoints = alignment.label_keypoints(probability).moved(to_canvas)
             try:
-                return keypoints, orientation, fit_homography(
-                    keypoints, self.template, orientation_probability=orientation
+                return (
+                    keypoints,
+                    orientation,
+                    fit_homography(keypoints, self.template, orientation_probability=orientation),
                 )
             except StageError:
                 return keypoints, orientation, None
@@ -304,9 +306,7 @@ class _Run:
         return self._details(record)
 
     def _details(self, record: EcgRecord) -> Digitization:
-        return Digitization(
-            record, self.image, {}, self.labels, self.nodes, self.rectified, self.coverage
-        )
+        return Digitization(record, self.image, {}, self.labels, self.nodes, self.rectified, self.coverage)
 
     def _calibration(self) -> Calibration:
         template = self.template

@@ -30,9 +30,7 @@ class Normalize(nn.Module):
         return image.float() * self.scale + self.shift
 
 
-def coordinate_map(
-    origin: Tensor, height: int, width: int, step: int, frame_width: int, frame_height: int
-) -> Tensor:
+def coordinate_map(origin: Tensor, height: int, width: int, step: int, frame_width: int, frame_height: int) -> Tensor:
     """CoordConv channels of a crop.
 
     Args:

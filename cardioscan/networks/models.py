@@ -100,7 +100,12 @@ class GridRectifier(nn.Module):
         """
         _, finest = self.body(image, coordinates)
         node = self.node_head(finest)
-        return node[:, :1], 1.75 * MAP_STRIDE * torch.tanh(node[:, 1:]), self.departure_head(finest), self.label_head(finest)
+        return (
+            node[:, :1],
+            1.75 * MAP_STRIDE * torch.tanh(node[:, 1:]),
+            self.departure_head(finest),
+            self.label_head(finest),
+        )
 
     def serve(self, page: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return ``point_probability``, ``point_offset``, ``lattice_coordinate`` and ``label_probability``."""
@@ -130,9 +135,7 @@ def nominal_lattice(origin: Tensor, height: int, width: int) -> Tensor:
     y = origin[:, 1:] + MAP_STRIDE * torch.arange(height, device=origin.device, dtype=torch.float32) + centre
     i = ((x - frame.offset_x) / frame.scale - template.grid_x0) / template.grid_pitch
     j = ((y - frame.offset_y) / frame.scale - template.grid_y0) / template.grid_pitch
-    return torch.stack(
-        [i[:, None, :].expand(-1, height, -1), j[:, :, None].expand(-1, -1, width)], dim=1
-    )
+    return torch.stack([i[:, None, :].expand(-1, height, -1), j[:, :, None].expand(-1, -1, width)], dim=1)
 
 
 class WaveformExtractor(nn.Module):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 import cv2
 import numpy as np
@@ -15,8 +16,10 @@ from cardioscan.synthesis.flat import FlatPage
 from cardioscan.synthesis.photometry import FloatImage, relief_shading, smooth_noise
 from cardioscan.synthesis.recipes import CaptureRecipe, degrade
 
-_STEP = 10
-_MARGIN = 300
+_STEP: Final = 10
+_MARGIN: Final = 300
+MAX_STRAIN: Final = 0.25
+"""Largest change of displacement per px of paper; keeps the map from page to picture one to one."""
 Matrix = NDArray[np.float64]
 
 
@@ -64,7 +67,7 @@ class CaptureGeometry:
         """Picture px (..., 2) to reference-frame points, by fixed-point iteration (below 0.05 px for our bends)."""
         flat = transform_points(np.linalg.inv(self.homography), points)
         page = flat.copy()
-        for _ in range(8):
+        for _ in range(12):
             page = flat - self.paper.at(page)
         return page
 
@@ -115,12 +118,14 @@ def bend_paper(template: PageTemplate, recipe: CaptureRecipe, rng: Generator) ->
         moved += lift * raised
         relief += np.float32(rng.uniform(0.3, 1.0)) * np.tanh(distance / 12) * (raised + np.float32(0.3))
         relief -= np.float32(0.5) * np.exp(-((distance / 8) ** 2))
+    # Paper is stiff: ridges are round, and no part of it is displaced onto another.
+    moved = np.stack([cv2.GaussianBlur(plane, (0, 0), 2.0) for plane in moved])
+    steepest = max(float(np.abs(slope).max()) for plane in moved for slope in np.gradient(plane)) / _STEP
+    moved *= np.float32(min(1.0, MAX_STRAIN / max(steepest, 1e-6)))
     return BentPaper(moved, np.clip(relief, -1.2, 1.2))
 
 
-def view_homography(
-    template: PageTemplate, recipe: CaptureRecipe, size: tuple[int, int], rng: Generator
-) -> Matrix:
+def view_homography(template: PageTemplate, recipe: CaptureRecipe, size: tuple[int, int], rng: Generator) -> Matrix:
     """A camera's homography from the reference frame to a picture of ``size`` (width, height) px.
 
     The page is turned by up to ``recipe.rotation`` degrees, seen in perspective, and placed with a margin of desk that

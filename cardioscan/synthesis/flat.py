@@ -142,9 +142,7 @@ def lay_out(
     if style.barcode:
         sprites.append(_barcode(template, rng))
     sprites += [_scribble(template, rng) for _ in range(style.handwriting)]
-    return FlatPage(
-        template, style, signals, tuple(tuple(row) for row in rows), tuple(extras), tuple(sprites)
-    )
+    return FlatPage(template, style, signals, tuple(tuple(row) for row in rows), tuple(extras), tuple(sprites))
 
 
 def line_profile(centres: NDArray[np.floating], width: float, start: int, length: int) -> FloatImage:

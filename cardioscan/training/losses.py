@@ -23,10 +23,19 @@ def coverage_loss(logits: Tensor, target: Tensor) -> Tensor:
 
 
 def label_loss(logits: Tensor, target: Tensor) -> Tensor:
-    """Cross-entropy over label classes ``(B, C, h, w)`` against (B, h, w) class ids, with weight 8 on labels."""
-    weight = torch.full((logits.shape[1],), 8.0, device=logits.device)
+    """Cross-entropy over label classes ``(B, C, h, w)`` against (B, h, w) class ids, plus soft Dice of label or not.
+
+    Labels cover a four-hundredth of a page. With weight 30 and the Dice term the network finds them first and tells
+    them apart later; with weight 8 alone it settled for an empty map.
+    """
+    weight = torch.full((logits.shape[1],), 30.0, device=logits.device)
     weight[0] = 1.0
-    return F.cross_entropy(logits, target, weight=weight)
+    entropy = F.cross_entropy(logits, target, weight=weight)
+    label = 1 - logits.softmax(dim=1)[:, 0]
+    truth = (target > 0).to(label.dtype)
+    overlap = (label * truth).sum(dim=(1, 2))
+    total = (label**2).sum(dim=(1, 2)) + truth.sum(dim=(1, 2))
+    return entropy + (1 - (2 * overlap + 1) / (total + 1)).mean()
 
 
 def node_loss(logits: Tensor, target: Tensor) -> Tensor:

@@ -11,15 +11,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
+from tqdm import tqdm
 
 from cardioscan.errors import CardioscanError
 from cardioscan.networks.models import build_network
 from cardioscan.training.options import NETWORKS, TrainingOptions
 from cardioscan.training.tasks import Batch, Sample, Task
-from cardioscan.training.weights import load_checkpoint, load_released, save_checkpoint
+from cardioscan.training.weights import load_checkpoint, load_pieces, load_released, save_checkpoint
 
 WARM_UP_STEPS = 40
 EMA_DECAY = 0.995
@@ -104,10 +104,9 @@ def train(options: TrainingOptions) -> dict[str, float]:
     next_validation = options.validate_every * 60
     figures: dict[str, float] = {}
     first_step = step
-    with Progress(
-        TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:.0f} %"), TimeRemainingColumn()
-    ) as progress:
-        bar = progress.add_task(options.network, total=1.0)
+    # tqdm comes with timm; the other progress bars of the project would be one more package on a training machine.
+    style = "{desc} {percentage:3.0f}%|{bar}| {remaining}"
+    with tqdm(total=100.0, desc=options.network, bar_format=style) as bar:
         for batch in loader:
             elapsed = time.monotonic() - started
             share = elapsed / (options.minutes * 60)
@@ -121,7 +120,8 @@ def train(options: TrainingOptions) -> dict[str, float]:
             parts = train_step(network, optimizer, task, {k: v.to(device, non_blocking=True) for k, v in batch.items()})
             step += 1
             update_average(average, network, min(EMA_DECAY, (1 + step - first_step) / (10 + step - first_step)))
-            progress.update(bar, completed=share, description=f"{options.network} {step} loss {parts['loss']:.3f}")
+            bar.set_description(f"{options.network} step {step} loss {parts['loss']:.3f}", refresh=False)
+            bar.update(min(100.0, 100 * share) - bar.n)
             if step % 10 == 0:
                 log(folder, {"step": step, "minutes": elapsed / 60, "lr": rate, **parts})
             if elapsed >= next_validation:
@@ -144,6 +144,8 @@ def resume(network: nn.Module, options: TrainingOptions, folder: Path) -> int:
     if options.resume == "released":
         return load_released(options.network, network, missing_ok=True)
     path = Path(options.resume)
+    if path.is_dir():
+        return load_pieces(path, network)
     return load_released(options.network, network, path) if path.suffix == ".onnx" else load_checkpoint(path, network)
 
 

@@ -84,9 +84,7 @@ class WaveformTask:
     strip_width = 384
     strip_height = 1216
 
-    def __init__(
-        self, signals: SignalSource, train: NDArray[np.integer], validation: NDArray[np.integer]
-    ) -> None:
+    def __init__(self, signals: SignalSource, train: NDArray[np.integer], validation: NDArray[np.integer]) -> None:
         self.signals, self.train, self.validation = signals, train, validation
 
     def sample(self, rng: Generator) -> Sample:
@@ -151,9 +149,7 @@ class _PageTask:
     batch_size = 2
     validation_recipes: tuple[str, ...] = ("clean", "color_scan", "bw_scan", "screen_photo", *["phone_photo"] * 8)
 
-    def __init__(
-        self, signals: SignalSource, train: NDArray[np.integer], validation: NDArray[np.integer]
-    ) -> None:
+    def __init__(self, signals: SignalSource, train: NDArray[np.integer], validation: NDArray[np.integer]) -> None:
         self.signals, self.train, self.validation = signals, train, validation
 
     def _sample(self, records: NDArray[np.integer], recipe_name: str, rng: Generator) -> Sample:
@@ -186,8 +182,12 @@ class LabelTask(_PageTask):
         labels, orientation = network(batch["image"])
         label_part = label_loss(labels.float(), batch["labels"])
         orientation_part = nn.functional.cross_entropy(orientation.float(), batch["orientation"])
-        loss = 4 * label_part + 0.3 * orientation_part
-        return loss, {"loss": float(loss.detach()), "labels": float(label_part), "turn": float(orientation_part)}
+        loss = label_part + 0.2 * orientation_part
+        return loss, {
+            "loss": float(loss.detach()),
+            "labels": float(label_part.detach()),
+            "turn": float(orientation_part.detach()),
+        }
 
     def metrics(self, network: nn.Module, batch: Batch) -> dict[str, float]:
         labels, orientation = network(batch["image"])
@@ -258,7 +258,7 @@ class GridTask(_PageTask):
             "node": 5 * node_loss(node[:, 0], batch["points"].float()),
             "offset": 0.5 * offset_loss(offset, batch["offsets"], batch["near"].float()),
             "departure": 2 * departure_loss(departure, true_departure, batch["on_page"].float()),
-            "labels": 2 * label_loss(labels, batch["labels"]),
+            "labels": 0.5 * label_loss(labels, batch["labels"]),
         }
         loss = torch.stack(list(parts.values())).sum()
         return loss, {"loss": float(loss.detach()), **{name: float(part.detach()) for name, part in parts.items()}}

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import torch
 from torch import nn
 
 from cardioscan.errors import ModelError
+
+PIECE_BYTES: Final = 15 * 2**20
+"""Size of one piece of float16 weights: machines that are lent for training return small files only."""
 
 
 def save_checkpoint(
@@ -65,3 +70,45 @@ def load_released(name: str, network: nn.Module, path: Path | None = None, missi
     loaded = {key: torch.from_numpy(np.array(value, np.float32)) for key, value in wanted.items() if value is not None}
     network.load_state_dict(loaded, strict=False)
     return 0
+
+
+def save_pieces(folder: Path, weights: Mapping[str, torch.Tensor], step: int) -> list[Path]:
+    """Write weights as ``piece-00.npz``, ``piece-01.npz``, ... of at most 15 MiB each.
+
+    Matrices and kernels are stored as float16, vectors (norms, biases) as they are.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    groups: list[dict[str, np.ndarray]] = [{"step": np.array(step)}]
+    used = 0
+    for name, tensor in weights.items():
+        array = tensor.detach().cpu().numpy()
+        stored = array.astype(np.float16) if array.ndim > 1 else array
+        if used + stored.nbytes > PIECE_BYTES:
+            groups.append({})
+            used = 0
+        groups[-1][name] = stored
+        used += stored.nbytes
+    paths = []
+    for index, group in enumerate(groups):
+        paths.append(folder / f"piece-{index:02d}.npz")
+        np.savez(paths[-1], **group)  # type: ignore[arg-type]
+    return paths
+
+
+def load_pieces(folder: Path, network: nn.Module) -> int:
+    """Load what ``save_pieces`` wrote and return its step count; raises ``ModelError`` if it does not fit."""
+    state: dict[str, torch.Tensor] = {}
+    step = 0
+    for path in sorted(folder.glob("piece-*.npz")):
+        with np.load(path) as piece:
+            for name in piece.files:
+                if name == "step":
+                    step = int(piece[name])
+                    continue
+                array = piece[name]
+                state[name] = torch.from_numpy(array.astype(np.float32) if array.dtype == np.float16 else array)
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        raise ModelError(f"the pieces in {folder} do not fit this network: {error}") from error
+    return step

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.interpolate import PchipInterpolator
 from scipy.ndimage import uniform_filter1d
 
 from cardioscan.errors import RefusalCode, StageError
@@ -160,9 +159,7 @@ def _checked(
     return row_coverage * (valid != 0)
 
 
-def _decode_all(
-    coverage: NDArray[np.uint8], template: PageTemplate, options: DecodingOptions
-) -> list[_Row | None]:
+def _decode_all(coverage: NDArray[np.uint8], template: PageTemplate, options: DecodingOptions) -> list[_Row | None]:
     """Every row of the page; None for a row that does not show enough of a stroke."""
     left = math.ceil(min(segment.x_start for segment in template.segments))
     right = min(math.floor(max(segment.x_end for segment in template.segments)), template.width - 1)
@@ -198,7 +195,7 @@ def _decode_row(
     if not segments:
         return None
     entry = np.where(free, path, np.concatenate([path[:1], path[:-1]]))
-    contrast = local_contrast(band, options.contrast_px, options.contrast_floor)
+    contrast = local_contrast(band, options.contrast_px, options.contrast_floor, options.smoothing_px)
     stroke = find_stroke(band, contrast, entry, path, options.hole_px, options.reach_px)
     gap_px = options.max_gap_s * template.px_per_s
     inside = (columns >= segments[0].x_start) & (columns <= segments[-1].x_end)
@@ -230,10 +227,7 @@ def _decode_row(
         part = slice(begin, end)
         read, bridged = _coverage_of(curves.x[part], columns[seen], gap_px)
         values = y[part].copy()
-        if bridged.any() and (read & ~bridged).sum() > 1:
-            known = read & ~bridged
-            values[bridged] = PchipInterpolator(curves.x[part][known], values[known])(curves.x[part][bridged])
-        heights[part] = np.where(read, values + top, np.nan)
+        heights[part] = np.where(read, y[part] + top, np.nan)
         level = np.interp(curves.x[part], columns[seen], sure[seen]) * np.where(bridged, _BRIDGED, 1.0)
         confidence[part] = np.where(read, np.clip(level, 1e-3, 1), 0)
     return _Row(heights, confidence, 2 * min(by_edges, by_amount))

@@ -20,6 +20,7 @@ class DecodingOptions:
     Edges:
         contrast_px: size of the neighbourhood whose darkest ink counts as 1, so that faint strokes have edges too.
         contrast_floor: ink fainter than this is not amplified to 1.
+        smoothing_px: standard deviation of the smoothing along y before edges are sought.
         hole_px: holes of a stroke up to this height are closed.
         reach_px: ink this far from the path still belongs to it.
         min_ink: a column whose ink near the path stays below this coverage shows no stroke.
@@ -43,6 +44,7 @@ class DecodingOptions:
     blank_probability: float = 0.1
     contrast_px: int = 5
     contrast_floor: float = 0.3
+    smoothing_px: float = 1.0
     hole_px: int = 2
     reach_px: int = 4
     min_ink: float = 0.25
@@ -64,7 +66,7 @@ class DecodingOptions:
         for name in positive:
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive, not {getattr(self, name)}")
-        for name in ("hole_px", "reach_px", "rounds", "edge_sigma_x_px", "blur_px", "bend_share"):
+        for name in ("smoothing_px", "hole_px", "reach_px", "rounds", "edge_sigma_x_px", "blur_px", "bend_share"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} must not be negative, not {getattr(self, name)}")
         if self.contrast_px % 2 != 1:

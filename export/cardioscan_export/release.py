@@ -13,7 +13,7 @@ import cardioscan
 from cardioscan import specs
 from cardioscan.errors import ModelError
 from cardioscan.networks.models import build_network
-from cardioscan.training.weights import load_checkpoint
+from cardioscan.training.weights import load_checkpoint, load_pieces
 from cardioscan_export.onnx_graph import OPSET, export_graph, store_weights_as_float16
 from cardioscan_export.repository import config_pbtxt
 
@@ -38,7 +38,7 @@ def export_network(
 
     Args:
         name: one of the four networks.
-        checkpoint: a ``last.pt`` written by training.
+        checkpoint: a ``last.pt`` written by training, or a folder of float16 pieces.
         repository: the model repository to write into.
         manifest: the ``released.json`` to update; None takes the one of the ``cardioscan`` package.
 
@@ -49,8 +49,13 @@ def export_network(
         raise ModelError(f"unknown network '{name}'; known are {', '.join(specs.SPECS)}")
     spec = specs.SPECS[name]
     network = build_network(name)
-    steps = load_checkpoint(Path(checkpoint), network, averaged=True)
-    figures = torch.load(checkpoint, map_location="cpu", weights_only=True).get("figures", {})
+    source = Path(checkpoint)
+    figures: dict[str, float] = {}
+    if source.is_dir():
+        steps = load_pieces(source, network)
+    else:
+        steps = load_checkpoint(source, network, averaged=True)
+        figures = torch.load(source, map_location="cpu", weights_only=True).get("figures", {})
     model = store_weights_as_float16(export_graph(network, spec))
     path = Path(repository) / spec.file
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -18,7 +18,7 @@ from cardioscan.rectification import (
 
 NOMINAL = STANDARD_PAGE.aligned.from_reference(STANDARD_PAGE.lattice())
 PITCH = STANDARD_PAGE.grid_pitch * STANDARD_PAGE.aligned.scale
-J, I = np.mgrid[0:44, 0:57]
+ROW, COLUMN = np.mgrid[0:44, 0:57]
 
 
 def warp(points, amplitude=1.2, seed=0):
@@ -37,7 +37,7 @@ def detect(nodes, keep=None, noise=0.0, index_noise=0.15, false=0.0, seed=1):
     rng = np.random.default_rng(seed)
     keep = np.ones(nodes.shape[:2], bool) if keep is None else keep
     points = nodes[keep]
-    coordinates = np.stack([I[keep], J[keep]], axis=1).astype(float)
+    coordinates = np.stack([COLUMN[keep], ROW[keep]], axis=1).astype(float)
     points = points + rng.normal(0, noise, points.shape) if noise else points
     count = int(false * len(points))
     wild = rng.uniform([0, 0], [1440, 1152], (count, 2))
@@ -137,7 +137,7 @@ def test_lead_names_that_disagree_change_nothing():
             np.random.default_rng(1).uniform(0, 43, (900, 2)),
             np.ones(900),
         ),
-        detect(NOMINAL, (J < 13) & (I < 13) & (J > 2)),
+        detect(NOMINAL, (ROW < 13) & (COLUMN < 13) & (ROW > 2)),
     ],
     ids=["nothing", "noise", "a corner only"],
 )
@@ -227,8 +227,9 @@ class TestDenseMap:
 @pytest.mark.parametrize("scale", [1.0, 2.0])
 def test_rectify_undoes_the_picture(scale):
     height, width = int(1400 * scale), int(2300 * scale)
-    y, x = np.mgrid[:height, :width]
-    image = np.stack([x / width * 255, y / height * 255, np.full(x.shape, 40)], axis=-1).astype(np.uint8)
+    image = np.full((height, width, 3), 40, np.uint8)
+    image[..., 0] = np.arange(width) / width * 255
+    image[..., 1] = (np.arange(height) / height * 255)[:, None]
     nodes = scale * (STANDARD_PAGE.lattice() + 40)
     page, valid = rectify(image, dense_map(nodes))
     assert page.shape == (1700, 2200, 3)

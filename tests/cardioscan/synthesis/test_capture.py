@@ -28,9 +28,7 @@ def test_page_to_picture_and_back(recipe: str, seed: int) -> None:
         bend_paper(STANDARD_PAGE, RECIPES[recipe], rng),
     )
     points = STANDARD_PAGE.lattice()
-    back = geometry.to_page(geometry.to_image(points))
-    # Sharp folds and crumples make the inverse's iteration slow at single nodes.
-    assert np.percentile(np.abs(back - points), 99) < 0.1
+    assert np.abs(geometry.to_page(geometry.to_image(points)) - points).max() < 0.05
 
 
 @pytest.mark.parametrize("recipe", list(RECIPES))
