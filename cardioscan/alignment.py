@@ -58,23 +58,27 @@ _CLASS_SHARE = 0.2
 _EXPECTED_CELLS = 12.0
 
 
-def letterbox(image: Image, width: int = 1440, height: int = 1152, fill: int = 128) -> tuple[Image, Floats]:
+def letterbox(
+    image: Image, width: int = 1440, height: int = 1152, fill: int = 128, turn: bool = True
+) -> tuple[Image, Floats]:
     """Fit a picture into the network's input, aspect kept, centred, the rest filled with grey.
 
-    A portrait picture is turned a quarter turn counterclockwise first, so that it fills the landscape input.
+    With ``turn``, a portrait picture is turned a quarter turn counterclockwise first, so that it fills the landscape
+    input.
 
     Args:
         image: (H, W, 3) uint8.
         width: of the input, px.
         height: of the input, px.
         fill: grey level of the margins.
+        turn: whether portrait pictures are turned.
 
     Returns:
         (height, width, 3) uint8 and the exact 3x3 matrix from image px to network-input px, the turn included.
     """
     rows, columns = image.shape[:2]
     matrix = np.eye(3)
-    if (rows > columns) == (width > height) and rows != columns:
+    if turn and (rows > columns) == (width > height) and rows != columns:
         matrix = orientation_matrix(1, columns, rows)
         image = orient(image, 1)
         rows, columns = columns, rows

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from cardioscan.geometry import Floats, robust_lattice, shrink, smooth_lattice, transform_points
 from cardioscan.gridphase import (
     STEP,
+    colourless_ink,
     grid_sources,
     grown_ink,
     inside_picture,
@@ -44,6 +45,9 @@ _MIN_CONFIDENT_SHARE: Final = 0.15
 _JUMP: Final = 0.45
 _SMOOTHNESS: Final = 3.0
 _STIFF: Final = 30.0
+_LADDER: Final = (3.0, 30.0, 300.0, 3e3, 1e5, 1e7)
+"""Stiffness of the final surface, to be chosen from."""
+
 _HELD: Final = 0.002
 
 
@@ -106,10 +110,11 @@ def refine_nodes(
     """
     start = np.asarray(nodes, np.float64)
     ratio = map_ratio(dense_map(start, template, template.width, template.height, STEP))
-    # Lines are a pixel or two wide and are sampled at every second one: blurred first, or their aliases move them.
+    # Lines are a pixel or two wide and are sampled at every second one: blurred first, or their aliases move them
+    # (unblurred by 0.2 px, in waves of ten columns).
     small, shrinking = shrink(image, ratio / 2)
     sampled = ratio * float(shrinking[0, 0])
-    small = np.asarray(cv2.GaussianBlur(small, (0, 0), 0.45 * sampled) if sampled > 1.2 else small, np.uint8)
+    small = np.asarray(cv2.GaussianBlur(small, (0, 0), 0.4 * STEP * sampled), np.uint8)
     current = transform_points(shrinking, start)
     flat = template.lattice()
     blocked = None if ink is None else grown_ink(ink, ink_margin_px, template)
@@ -118,7 +123,8 @@ def refine_nodes(
     confidence = np.zeros(flat.shape[:2], np.float32)
     best, best_flat = current, flat
     sigmas = np.geomspace(*_SIGMAS, num=rounds) if rounds > 1 else np.array(_SIGMAS[1:])
-    place, converged = 0, False
+    place, converged, inverted = 0, False, False
+    final: tuple[Floats, NDArray[Any], Floats] | None = None
     while place < len(sigmas):
         sigma = float(sigmas[place])
         maps = dense_map(current, template, template.width, template.height, STEP)
@@ -130,9 +136,19 @@ def refine_nodes(
         candidates = grid_sources(np.asarray(page, np.uint8))
         if blocked is None and done and source == "darkness" and done[-1].median_px < _NEAR_PX:
             open_ *= 1 - off_grid_ink(candidates["darkness"], open_, template)
+        if source and source not in candidates:
+            break
+        if inverted:
+            candidates["chroma"] = -candidates["chroma"]
         names = [source] if source else list(candidates)
+        if blocked is None and not inverted and "chroma" in names:
+            open_ *= 1 - colourless_ink(np.asarray(page, np.uint8), open_)
         measured = [measure_waves(candidates[name], open_, template, sigma) for name in names]
         chosen = int(np.argmax([trust.min(axis=0).mean() for _, trust in measured]))
+        if not source and names[chosen] == "chroma" and _opposed(measured, names, template.grid_pitch):
+            # Grey lines on tinted paper: there the lines are what has *less* colour.
+            inverted = True
+            measured[chosen] = measure_waves(-candidates["chroma"], open_, template, sigma)
         wrapped, trust = measured[chosen]
         source, weakest = names[chosen], trust.min(axis=0)
         if np.mean(weakest > _CONFIDENT) < _MIN_CONFIDENT_SHARE:
@@ -143,15 +159,59 @@ def refine_nodes(
         if done and now.median_px > 2 and now.median_px > 1.5 * done[-1].median_px:
             break  # it runs away: what was reached before is kept
         done.append(now)
+        final = (wrapped, trust, flat)
         confidence = weakest.astype(np.float32)
         current = current + _carried(current, move, template.grid_pitch)
         flat = flat + _carried(flat, move, template.grid_pitch)
         best, best_flat = current, flat
         converged = now.p95_px < _SETTLED_PX
         place = len(sigmas) - 1 if converged and place < len(sigmas) - 1 else place + 1
+    if final is not None:
+        # The rounds are for coming near; what counts is the last measurement, smoothed as far as the paper is smooth.
+        wrapped, trust, flat = final
+        total = _smoothed_total(wrapped, trust, flat - template.lattice(), template)
+        best = transform_points(shrinking, start)
+        best = best + _carried(best, total, template.grid_pitch)
+        best_flat = template.lattice() + total
     moved = np.linalg.norm(best_flat - template.lattice(), axis=-1).astype(np.float32)
     report = PhaseReport(bool(done), converged and bool(done), source, tuple(done), confidence, moved)
     return (transform_points(np.linalg.inv(shrinking), best) if done else start), report
+
+
+def _opposed(measured: list[tuple[Floats, Floats]], names: list[str], pitch: float) -> bool:
+    """Whether colour and darkness put the lines half a square apart: colour then has its maxima between them."""
+    (a, trust_a), (b, trust_b) = measured[names.index("chroma")], measured[names.index("darkness")]
+    turn = np.exp(2j * np.pi * (a - b) / pitch) * trust_a * trust_b
+    return bool(turn.sum().real < 0)
+
+
+def _smoothed_total(wrapped: Floats, trust: Floats, before: Floats, template: PageTemplate) -> Floats:
+    """The displacement (rows, columns, 2) from the start that the last round measured, as smooth as the page allows.
+
+    How stiff the surface is, is settled by what predicts blocks of nodes from the nodes around them best (windows
+    overlap, so single nodes left out would be guessed from their own noise): flat paper gets an almost rigid lattice,
+    with a fraction of the noise of single windows, and crumpled paper a supple one.
+    """
+    pitch = template.grid_pitch
+    rows, columns = wrapped.shape[1:]
+    block = (np.arange(rows)[:, None] // 3 + np.arange(columns) // 3) % 2
+    result = []
+    for axis in (0, 1):
+        weights = np.where(np.abs(wrapped[axis]) < _JUMP * pitch, trust[axis] ** 2, 0.0)
+        values = (before[..., axis] + wrapped[axis])[..., None]
+        _, apart = robust_lattice(values, weights, _STIFF, (0.3 * pitch, 0.15 * pitch))
+        weights = weights / (1 + (np.minimum(apart, pitch) / 1.5) ** 2) ** 2
+        errors = []
+        for smoothness in _LADDER:
+            missed = 0.0
+            for part in (0, 1):
+                fitted = smooth_lattice(values, np.where(block == part, weights, 0.0), smoothness)
+                missed += float((weights * (block != part) * (fitted - values)[..., 0] ** 2).sum())
+            errors.append(missed)
+        # The stiffest among those that predict about equally well.
+        stiffest = max(place for place, error in enumerate(errors) if error <= 1.03 * min(errors) + 1e-9)
+        result.append(smooth_lattice(values, weights + 1e-6, _LADDER[stiffest])[..., 0])
+    return np.stack(result, axis=-1)
 
 
 def _believable(wrapped: Floats, trust: Floats, template: PageTemplate) -> Floats:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from cardioscan import alignment, signal
 from cardioscan.errors import CardioscanError, PageRefusedError, RefusalCode, StageError
-from cardioscan.geometry import transform_points
+from cardioscan.geometry import dominant_orientation, jacobians, transform_points
 from cardioscan.homography import Alignment, LabelKeypoints, fit_homography
 from cardioscan.images import DEFAULT_LIMITS, ImageLimits, ImageSource, load_image
 from cardioscan.inference import InferenceBackend, OnnxBackend
@@ -34,6 +34,8 @@ Floats = NDArray[np.float64]
 THUMBNAIL_SIZE: Final = 456
 _LOG = logging.getLogger(__name__)
 _SURE_ALIGNMENT: Final = 0.6
+_TURNS: Final = (2, 1, 3, 4, 6, 5, 7)
+"""Orientations to try when the page does not look upright, likeliest first."""
 
 
 @dataclass(frozen=True)
@@ -135,6 +137,25 @@ class Digitizer:
             return run.refuse(StageError(RefusalCode.INTERNAL_ERROR, detail))
 
 
+@dataclass(frozen=True, eq=False)
+class _Look:
+    """One look of the label detector at the page: keypoints in canvas px, their fit, and image px -> canvas px."""
+
+    keypoints: LabelKeypoints
+    alignment: Alignment | None
+    to_canvas: Floats
+
+    @property
+    def score(self) -> float:
+        """Score of the alignment; negative without one, the more names the better."""
+        return self.alignment.score if self.alignment else -1 / (1 + len(self.keypoints))
+
+    @property
+    def sure(self) -> bool:
+        """Whether no further look is needed."""
+        return self.score >= _SURE_ALIGNMENT
+
+
 class _Run:
     """One page on its way through the stages; what is found so far stands in its attributes."""
 
@@ -167,11 +188,12 @@ class _Run:
         with self._timed("read"):
             loaded = load_image(source, page, self.options.limits)
             self.image = np.asarray(loaded.pixels)
-            self.canvas, self.to_canvas = alignment.letterbox(self.image)
 
     def classify(self) -> None:
         """Ask what kind of capture this is."""
-        thumbnail = cv2.resize(self.canvas, (THUMBNAIL_SIZE, THUMBNAIL_SIZE), interpolation=cv2.INTER_AREA)
+        assert self.image is not None
+        canvas, _ = alignment.letterbox(self.image, turn=False)
+        thumbnail = cv2.resize(canvas, (THUMBNAIL_SIZE, THUMBNAIL_SIZE), interpolation=cv2.INTER_AREA)
         answer = self._infer("source_classifier", "thumbnail", _planes(thumbnail))
         probability = answer["source_probability"][0]
         best = int(np.argmax(probability))
@@ -180,54 +202,50 @@ class _Run:
 
     def align(self) -> None:
         """Stage 0: lead names, orientation, homography."""
-        labels, orientation, found = self._label_view(self.canvas, np.eye(3), only_first=True)
-        doubtful = found is None or found.score < _SURE_ALIGNMENT
-        if self.options.flip_tta == "always" or (doubtful and self.options.flip_tta == "auto"):
-            labels, orientation, averaged = self._label_view(self.canvas, np.eye(3), only_first=False)
-            found = _better(found, averaged)
-        turned = int(np.argmax(orientation))
-        if (found is None or found.score < _SURE_ALIGNMENT) and turned in (2, 4, 6):
-            # Half turns and mirror images keep the canvas' size: look at it the right way up.
-            upright, matrix = alignment.undo_orientation(self.canvas, turned)
-            again, _, second = self._label_view(upright, np.linalg.inv(matrix), only_first=True)
-            if _better(found, second) is second:
-                labels, found = again, second
-        self.diagnostics["orientation"] = found.orientation if found else turned
-        self.labels = _label_table(labels, np.linalg.inv(self.to_canvas))
-        self.diagnostics["labels_found"] = len(labels)
+        assert self.image is not None
+        looks = [self._look(self.image, 0)]
+        if self.options.flip_tta == "always" or (not looks[0].sure and self.options.flip_tta == "auto"):
+            looks.append(self._look(self.image, 0, flips=True))
+        if not any(look.sure for look in looks):
+            # The network knows upright pages best: turn and mirror the picture until the lead names fit.
+            for orientation in _TURNS:
+                looks.append(self._look(self.image, orientation))
+                if looks[-1].sure:
+                    break
+        best = max(looks, key=lambda look: look.score)
+        found = best.alignment
+        self.labels = _label_table(best.keypoints, np.asarray(np.linalg.inv(best.to_canvas), np.float64))
+        self.diagnostics["labels_found"] = len({int(class_id) for class_id in best.keypoints.class_ids})
+        self.diagnostics["looks"] = len(looks)
         if found is None:
             # Says what is wrong: no names at all, or names that do not fit together.
-            found = fit_homography(labels, self.template, orientation_probability=orientation)
-        self.alignment = found
-        self.homography = found.to_image(self.to_canvas)
+            found = fit_homography(best.keypoints, self.template)
+        self.homography = found.to_image(best.to_canvas)
+        middle = jacobians(self.homography, np.array([[self.template.width / 2, self.template.height / 2]]))[0]
+        self.diagnostics["orientation"] = int(dominant_orientation(middle[0]))
         self.diagnostics["alignment_score"] = round(found.score, 4)
         self.diagnostics["alignment_rms_px"] = round(found.rms_px, 3)
 
-    def _label_view(
-        self, canvas: Image, to_canvas: Floats, only_first: bool
-    ) -> tuple[LabelKeypoints, NDArray[np.float32], Alignment | None]:
-        """Labels of one canvas (or of its four flips averaged), in px of the original canvas, and their fit."""
-        views = canvas[None] if only_first else alignment.flip_views(canvas)
-        label_maps, orientations = [], []
-        for view in views:
-            answer = self._infer("label_detector", "page", _planes(view))
-            label_maps.append(answer["label_probability"][0])
-            orientations.append(answer["orientation_probability"][0])
+    def _look(self, image: Image, orientation: int, flips: bool = False) -> _Look:
+        """Find the lead names, taking the page to be seen in ``orientation``; with ``flips``, four views averaged."""
         with self._timed("alignment"):
-            if only_first:
-                probability = alignment.as_probability(label_maps[0])
-                orientation = np.asarray(orientations[0], np.float32)
+            upright, matrix = alignment.undo_orientation(image, orientation)
+            canvas, fitting = alignment.letterbox(upright, turn=False)
+            views = alignment.flip_views(canvas) if flips else canvas[None]
+        answers = [self._infer("label_detector", "page", _planes(view)) for view in views]
+        with self._timed("alignment"):
+            labels = np.stack([answer["label_probability"][0] for answer in answers])
+            orientations = np.stack([answer["orientation_probability"][0] for answer in answers])
+            if flips:
+                probability, _ = alignment.average_views(labels, orientations)
             else:
-                probability, orientation = alignment.average_views(np.stack(label_maps), np.stack(orientations))
-            keypoints = alignment.label_keypoints(probability).moved(to_canvas)
+                probability = alignment.as_probability(labels[0])
+            keypoints = alignment.label_keypoints(probability)
             try:
-                return (
-                    keypoints,
-                    orientation,
-                    fit_homography(keypoints, self.template, orientation_probability=orientation),
-                )
+                found = fit_homography(keypoints, self.template)
             except StageError:
-                return keypoints, orientation, None
+                found = None
+        return _Look(keypoints, found, np.asarray(fitting @ matrix, np.float64))
 
     def rectify(self) -> None:
         """Stage 1: the lattice and one warp of the original."""
@@ -237,7 +255,7 @@ class _Run:
             aligned = alignment.warp_to_aligned(self.image, to_aligned, self.template)
         answer = self._infer("grid_rectifier", "page", _planes(aligned))
         with self._timed("rectification"):
-            self.nodes = self._lattice(answer, np.linalg.inv(to_aligned))
+            self.nodes = self._lattice(answer, np.asarray(np.linalg.inv(to_aligned)))
             if self.options.phase_refinement:
                 self.nodes, report = refine_nodes(self.image, self.nodes, self.template)
                 self.diagnostics["phase"] = {
@@ -337,12 +355,6 @@ class _Run:
 def _planes(image: Image) -> NDArray[np.uint8]:
     """(H, W, 3) to (1, 3, H, W)."""
     return np.ascontiguousarray(image.transpose(2, 0, 1))[None]
-
-
-def _better(first: Alignment | None, second: Alignment | None) -> Alignment | None:
-    if first is None or second is None:
-        return first or second
-    return second if second.score > first.score else first
 
 
 def _label_table(keypoints: LabelKeypoints, to_image: Floats) -> Floats:

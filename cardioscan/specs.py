@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from cardioscan.errors import ModelError
 from cardioscan.page import STANDARD_PAGE
@@ -118,15 +118,15 @@ SPECS: Final = {
 
 
 @lru_cache(maxsize=1)
-def _manifest() -> dict[str, dict[str, object]]:
+def _manifest() -> dict[str, dict[str, Any]]:
     resource = files("cardioscan").joinpath("released.json")
     if not resource.is_file():
         return {}
-    manifest: dict[str, dict[str, object]] = json.loads(resource.read_text(encoding="utf-8"))
+    manifest: dict[str, dict[str, Any]] = json.loads(resource.read_text(encoding="utf-8"))
     return manifest
 
 
-def released(name: str) -> dict[str, object]:
+def released(name: str) -> dict[str, Any]:
     """The release notes of one network: version, sha256, bytes, opset, figures; empty without a release."""
     return _manifest().get(name, {})
 

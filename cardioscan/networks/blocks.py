@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import timm
 import torch
@@ -110,7 +111,7 @@ class FoldedUNet(nn.Module):
         channels = 3 * fold * fold + (2 if coordinates else 0)
         self.fold = fold
         self.normalize = Normalize()
-        self.encoder = timm.create_model(encoder, features_only=True, in_chans=channels, pretrained=pretrained)
+        self.encoder: Any = timm.create_model(encoder, features_only=True, in_chans=channels, pretrained=pretrained)
         widths = list(self.encoder.feature_info.channels())
         skips = [*widths[-2::-1]]
         self.detail: nn.Module | None = None

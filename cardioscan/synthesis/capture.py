@@ -114,8 +114,7 @@ def bend_paper(template: PageTemplate, recipe: CaptureRecipe, rng: Generator) ->
         normal = np.array([np.cos(angle), np.sin(angle)], np.float32)[:, None, None]
         moved -= normal * np.sign(distance) * np.maximum(np.abs(distance), 0) * shortening
         raised = np.exp(-np.abs(distance) / np.float32(rng.uniform(60, 400)))
-        lift = rng.normal(0, 5, 2).astype(np.float32)[:, None, None]
-        moved += lift * raised
+        moved += rng.normal(0, 5, 2).astype(np.float32)[:, None, None] * raised
         relief += np.float32(rng.uniform(0.3, 1.0)) * np.tanh(distance / 12) * (raised + np.float32(0.3))
         relief -= np.float32(0.5) * np.exp(-((distance / 8) ** 2))
     # Paper is stiff: ridges are round, and no part of it is displaced onto another.

@@ -101,7 +101,7 @@ def jpeg(image: FloatImage, quality: int) -> FloatImage:
     """Through a JPEG encoder and back; (h, w, 3) float32."""
     pixels = (np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8)
     _, data = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])
-    decoded = cv2.imdecode(data, cv2.IMREAD_COLOR)
+    decoded = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR))
     return decoded.astype(np.float32) / 255
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 import numpy as np
@@ -78,23 +78,19 @@ _SCAN = CaptureRecipe(
 )
 
 
-def _changed(recipe: CaptureRecipe, **changes: object) -> CaptureRecipe:
-    return CaptureRecipe(**{**recipe.__dict__, **changes})  # type: ignore[arg-type]
-
-
 RECIPES: Mapping[str, CaptureRecipe] = MappingProxyType(
     {
         "clean": CaptureRecipe("0001", variety=0.3),
         "color_scan": _SCAN,
-        "bw_scan": _changed(_SCAN, category="0004", grey=True),
+        "bw_scan": replace(_SCAN, category="0004", grey=True),
         "phone_photo": _PHONE,
-        "screen_photo": _changed(
+        "screen_photo": replace(
             _PHONE, category="0006", crumple=(0, 0), folds=(0, 0), bend=(0, 2), moire=(0.3, 1.2), shadow_count=(0, 1)
         ),
-        "stained_photo": _changed(_PHONE, category="0009", stains=(1, 4)),
-        "damaged_photo": _changed(_PHONE, category="0010", damage=(2, 12), crumple=(3, 14), folds=(1, 5)),
-        "mouldy_color_scan": _changed(_SCAN, category="0011", mould=(0.2, 1.0), stains=(0, 3)),
-        "mouldy_bw_scan": _changed(_SCAN, category="0012", grey=True, mould=(0.2, 1.0), stains=(0, 2)),
+        "stained_photo": replace(_PHONE, category="0009", stains=(1, 4)),
+        "damaged_photo": replace(_PHONE, category="0010", damage=(2, 12), crumple=(3, 14), folds=(1, 5)),
+        "mouldy_color_scan": replace(_SCAN, category="0011", mould=(0.2, 1.0), stains=(0, 3)),
+        "mouldy_bw_scan": replace(_SCAN, category="0012", grey=True, mould=(0.2, 1.0), stains=(0, 2)),
     }
 )
 """Recipes by name. Categories 0002, 0007 and 0008 have never been published and have none."""

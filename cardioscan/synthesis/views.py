@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import cv2
 import numpy as np
@@ -126,15 +126,7 @@ def grid_sample(page: FlatPage, recipe: CaptureRecipe, rng: Generator) -> GridSa
 
 def lattice_truth(
     template: PageTemplate, geometry: CaptureGeometry
-) -> tuple[
-    NDArray[np.uint8],
-    NDArray[np.uint8],
-    NDArray[np.float32],
-    NDArray[np.float32],
-    NDArray[np.uint8],
-    NDArray[np.uint8],
-    NDArray[np.float64],
-]:
+) -> tuple[NDArray[Any], ...]:
     """The maps of ``GridSample`` behind ``image``, in its order, for a geometry into the aligned frame."""
     frame = template.aligned
     height, width = frame.height // STRIDE, frame.width // STRIDE

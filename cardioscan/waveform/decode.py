@@ -22,7 +22,7 @@ from cardioscan.page import (
 from cardioscan.waveform.fit import Curves, fit_samples
 from cardioscan.waveform.options import DecodingOptions
 from cardioscan.waveform.path import trace_paths
-from cardioscan.waveform.pen import Floats, Stroke, find_stroke, local_contrast, pen_radii, undo_pen
+from cardioscan.waveform.pen import Floats, Stroke, find_stroke, flat_stroke, local_contrast, pen_radii, undo_pen
 
 _END_TOLERANCE_PX = 2.0  # samples this far outside the first and last readable column are still read
 _SMOOTHING_COLUMNS = 5  # ink is judged over this many columns
@@ -55,7 +55,7 @@ class DecodedPage:
         traces: per printed segment (``"I"``, ..., ``"II (rhythm)"``), (N, 2) float64 (x, y) px in the reference frame,
             one point a sample; NaN in gaps. Segments that were not read are there, all NaN.
         duplicates: the shorter print of leads printed twice, by trace name (``"II"``).
-        pen_px: diameter of the pen, px: the median over the rows that were read.
+        pen_px: diameter of the pen, px.
     """
 
     signals: Floats
@@ -67,11 +67,14 @@ class DecodedPage:
 
 @dataclass(frozen=True, eq=False)
 class _Row:
-    """A decoded row: heights (page px, NaN where unread) and confidences of its samples, all segments in a row."""
+    """The stroke of a row and what is needed to read it. ``top`` is the page's y of the band's first pixel."""
 
-    heights: Floats
-    confidence: Floats
-    pen_px: float
+    stroke: Stroke
+    flat: tuple[Floats, Floats]
+    readable: NDArray[np.bool_]
+    segments: tuple[LeadSegment, ...]
+    columns: Floats
+    top: int
 
 
 def segment_samples(segment: LeadSegment, template: PageTemplate) -> tuple[int, int]:
@@ -108,14 +111,17 @@ def decode_rows(
     """
     options = options or DecodingOptions()
     coverage = _checked(row_coverage, template, valid)
-    rows = _decode_all(coverage, template, options)
-    pens = [row.pen_px for row in rows if row is not None]
-    if not pens:
+    rows = _find_rows(coverage, template, options)
+    found = [row for row in rows if row is not None]
+    if not found:
         raise StageError(
             RefusalCode.TRACE_NOT_FOUND,
             f"no row shows a trace on {options.min_row_share:.0%} of its length; "
             "take the picture closer, sharper and with even light",
         )
+    by_edges, by_amount = (np.concatenate([row.flat[i] for row in found]) for i in (0, 1))
+    pen, radius = pen_radii(by_edges, by_amount)
+    read = [None if row is None else _read_row(row, radius, template, options) for row in rows]
 
     signals = np.full((len(LEAD_INDEX), RECORD_SAMPLES), np.nan)
     confidence = np.zeros(signals.shape, np.float32)
@@ -124,11 +130,11 @@ def decode_rows(
     used = [0] * template.n_rows
     for segment in template.segments:
         start, stop = segment_samples(segment, template)
-        n, row = stop - start, rows[segment.row]
+        n, row = stop - start, read[segment.row]
         part = slice(used[segment.row], used[segment.row] + n)
         used[segment.row] += n
-        y = np.full(n, np.nan) if row is None else row.heights[part]
-        sure = np.zeros(n) if row is None else row.confidence[part]
+        y = np.full(n, np.nan) if row is None else row[0][part]
+        sure = np.zeros(n) if row is None else row[1][part]
         reading = Reading(np.full(RECORD_SAMPLES, np.nan), np.zeros(RECORD_SAMPLES, np.float32))
         reading.signal[start:stop] = (template.zero_mv_y[segment.row] - y) / template.px_per_mv
         reading.confidence[start:stop] = sure
@@ -143,7 +149,7 @@ def decode_rows(
             name = f"{name} (rhythm)" if len(prints) > 1 else name
         x = np.where(np.isnan(y), np.nan, segment.x_start + template.px_per_sample * np.arange(n))
         traces[name] = np.stack([x, y], axis=1)
-    return DecodedPage(signals, confidence, traces, duplicates, float(np.median(pens)))
+    return DecodedPage(signals, confidence, traces, duplicates, 2 * pen)
 
 
 def _checked(
@@ -156,14 +162,16 @@ def _checked(
         return row_coverage
     if valid.shape != shape[1:]:
         raise ValueError(f"valid must be {shape[1:]}, not {valid.shape}")
-    return row_coverage * (valid != 0)
+    return np.where(valid, row_coverage, np.uint8(0))
 
 
-def _decode_all(coverage: NDArray[np.uint8], template: PageTemplate, options: DecodingOptions) -> list[_Row | None]:
-    """Every row of the page; None for a row that does not show enough of a stroke."""
+def _find_rows(
+    coverage: NDArray[np.uint8], template: PageTemplate, options: DecodingOptions
+) -> list[_Row | None]:
+    """The stroke of every row; None for a row that does not show enough of one."""
     left = math.ceil(min(segment.x_start for segment in template.segments))
     right = min(math.floor(max(segment.x_end for segment in template.segments)), template.width - 1)
-    columns = np.arange(left, right + 1)
+    columns = np.arange(left, right + 1).astype(np.float64)
     half = min(round(options.band_mv * template.px_per_mv), template.height)
     bands = np.zeros((template.n_rows, 2 * half, columns.size), np.uint8)
     tops = [round(zero) - half for zero in template.zero_mv_y]
@@ -171,66 +179,56 @@ def _decode_all(coverage: NDArray[np.uint8], template: PageTemplate, options: De
         a, b = max(top, 0), min(top + 2 * half, template.height)
         bands[row, a - top : b - top] = coverage[row, a:b, left : right + 1]
 
-    free = np.zeros((template.n_rows, columns.size), bool)
+    begins = np.zeros((template.n_rows, columns.size), bool)
     for segment in template.segments:
-        free[segment.row, max(math.ceil(segment.x_start) - left, 0)] = True
-    paths = trace_paths(bands, free, options.jump_cost, options.blank_probability)
-    return [
-        _decode_row(bands[row], paths[row], free[row], columns.astype(np.float64), row, tops[row], template, options)
-        for row in range(template.n_rows)
-    ]
+        begins[segment.row, max(math.ceil(segment.x_start) - left, 0)] = True
+    paths = trace_paths(bands, begins, options.jump_cost, options.blank_probability)
 
-
-def _decode_row(
-    band: NDArray[np.uint8],
-    path: Floats,
-    free: NDArray[np.bool_],
-    columns: Floats,
-    row: int,
-    top: int,
-    template: PageTemplate,
-    options: DecodingOptions,
-) -> _Row | None:
-    segments = template.row_segments(row)
-    if not segments:
-        return None
-    entry = np.where(free, path, np.concatenate([path[:1], path[:-1]]))
-    contrast = local_contrast(band, options.contrast_px, options.contrast_floor, options.smoothing_px)
-    stroke = find_stroke(band, contrast, entry, path, options.hole_px, options.reach_px)
+    rows: list[_Row | None] = []
     gap_px = options.max_gap_s * template.px_per_s
-    inside = (columns >= segments[0].x_start) & (columns <= segments[-1].x_end)
-    readable = _without_islands(np.isfinite(stroke.top) & (stroke.ink >= options.min_ink) & inside, gap_px)
-    if readable.sum() < options.min_row_share * inside.sum():
-        return None
-    stroke = _only(stroke, readable)
+    for row, (band, path) in enumerate(zip(bands, paths, strict=True)):
+        segments = template.row_segments(row)
+        # Where a lead begins, the path's way from the lead before is no part of the stroke.
+        entry = np.where(begins[row], path, np.concatenate([path[:1], path[:-1]]))
+        contrast = local_contrast(band, options.contrast_px, options.contrast_floor, options.smoothing_px)
+        stroke = find_stroke(band, contrast, entry, path, options.hole_px, options.reach_px)
+        inside = np.zeros(columns.size, bool)
+        for segment in segments:
+            inside |= (columns >= segment.x_start) & (columns <= segment.x_end)
+        readable = _without_islands(np.isfinite(stroke.top) & (stroke.ink >= options.min_ink) & inside, gap_px)
+        if not segments or readable.sum() < max(2.0, options.min_row_share * inside.sum()):
+            rows.append(None)
+            continue
+        stroke = _only(stroke, readable)
+        rows.append(_Row(stroke, flat_stroke(band, stroke), readable, segments, columns, tops[row]))
+    return rows
 
-    by_edges, by_amount = pen_radii(band, stroke)
-    # Blurred edges lie too far out and the amount of ink is nearer the pen; the best radius is measured to lie between.
-    radius = (by_edges + min(by_edges, by_amount)) / 2
-    counts = [stop - start for start, stop in (segment_samples(segment, template) for segment in segments)]
+
+def _read_row(row: _Row, radius: float, template: PageTemplate, options: DecodingOptions) -> tuple[Floats, Floats]:
+    """Heights (n,) px of the page, NaN where unread, and confidence (n,) of a row's samples, segment after segment."""
+    counts = [stop - start for start, stop in (segment_samples(segment, template) for segment in row.segments)]
     places = [
         segment.x_start + template.px_per_sample * np.arange(count)
-        for segment, count in zip(segments, counts, strict=True)
+        for segment, count in zip(row.segments, counts, strict=True)
     ]
     curves = Curves(np.concatenate(places), np.cumsum([0, *counts[:-1]]))
-    _, (fine_x, fine_y), torn = undo_pen(stroke, radius)
-    y = np.interp(curves.x, columns[0] + fine_x, fine_y)
-    y, miss = fit_samples(stroke, columns, curves, y, radius, options)
+    fine_x, fine_y, torn = undo_pen(row.stroke, radius)
+    y = np.interp(curves.x, row.columns[0] + fine_x, fine_y)
+    y, miss = fit_samples(row.stroke, row.columns, curves, y, radius, options)
 
-    sure = _column_confidence(stroke, miss, torn, options.outlier)
+    sure = _column_confidence(row.stroke, miss, torn, options.outlier)
     heights, confidence = np.full(y.size, np.nan), np.zeros(y.size)
-    owner = curves.owner(columns)
+    owner = curves.owner(row.columns)
     for curve, (begin, end) in enumerate(zip(curves.first, curves.last + 1, strict=True)):
-        seen = np.flatnonzero(readable & (owner == curve))
+        seen = np.flatnonzero(row.readable & (owner == curve))
         if seen.size < 2:
             continue
-        part = slice(begin, end)
-        read, bridged = _coverage_of(curves.x[part], columns[seen], gap_px)
-        values = y[part].copy()
-        heights[part] = np.where(read, y[part] + top, np.nan)
-        level = np.interp(curves.x[part], columns[seen], sure[seen]) * np.where(bridged, _BRIDGED, 1.0)
+        part, there = slice(begin, end), row.columns[seen]
+        read, bridged = _coverage_of(curves.x[part], there, options.max_gap_s * template.px_per_s)
+        heights[part] = np.where(read, y[part] + row.top, np.nan)
+        level = np.interp(curves.x[part], there, sure[seen]) * np.where(bridged, _BRIDGED, 1.0)
         confidence[part] = np.where(read, np.clip(level, 1e-3, 1), 0)
-    return _Row(heights, confidence, 2 * min(by_edges, by_amount))
+    return heights, confidence
 
 
 def _only(stroke: Stroke, readable: NDArray[np.bool_]) -> Stroke:
@@ -244,7 +242,7 @@ def _only(stroke: Stroke, readable: NDArray[np.bool_]) -> Stroke:
 
 def _without_islands(readable: NDArray[np.bool_], gap_px: float) -> NDArray[np.bool_]:
     """Drop readable stretches that are shorter than the longest gap and have long gaps on both sides: specks."""
-    kept = readable.copy()
+    kept = np.array(readable)
     edges = np.flatnonzero(np.diff(np.concatenate([[False], readable, [False]]).astype(np.int8)))
     starts, stops = edges[::2], edges[1::2]
     before = starts - np.concatenate([[-np.inf], stops[:-1]])
@@ -272,4 +270,5 @@ def _column_confidence(stroke: Stroke, miss: Floats, torn: Floats, outlier: floa
     fits = 1 / (1 + (np.nan_to_num(miss) / outlier) ** 2)
     bends = 1 - 0.5 * torn / (torn + _DISC_SCALE_PX)
     alone = 1 - 0.5 * np.clip(stroke.rival - _HARMLESS_RIVAL, 0, 1) / (1 - _HARMLESS_RIVAL)
-    return np.clip(ink * fits * bends * alone, 0, 1)
+    sure: Floats = np.clip(ink * fits * bends * alone, 0, 1)
+    return sure

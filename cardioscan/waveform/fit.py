@@ -141,7 +141,7 @@ def _stiffness(curves: Curves, start: Floats, options: DecodingOptions) -> Float
     bend[1:-1] = np.abs(start[2:] - 2 * start[1:-1] + start[:-2])
     bend[curves.first] = bend[curves.last] = 0
     expected = options.bend_sigma_px + options.bend_share * maximum_filter1d(bend, 9)
-    stiff = 1 / expected**2
+    stiff: Floats = 1 / expected**2
     stiff[curves.first] = stiff[curves.last] = 0
     return stiff
 

@@ -60,4 +60,5 @@ def trace_paths(
         up_to = climb[x]
         here = (best[x - 1] + np.abs(up_to - up_to[every, here][:, None])).argmin(axis=1)
         path[x - 1] = here
-    return path.T * float(_VERTICAL_STEP) + (_VERTICAL_STEP - 1) / 2
+    heights: NDArray[np.float64] = path.T * float(_VERTICAL_STEP) + (_VERTICAL_STEP - 1) / 2
+    return heights

@@ -18,7 +18,7 @@ Floats = NDArray[np.float64]
 
 _HALF = 0.5  # an edge is where the coverage crosses one half
 _FLAT_SLOPE = 0.2  # px per px: below, a stroke counts as flat
-_MIN_FLAT_COLUMNS = 40
+_PEN_QUANTILE = 0.25
 _MIN_RADIUS_PX = 0.5
 _PROFILE_REACH_PX = 7
 _FINE = 4  # sub-columns per column of the morphological decoding
@@ -58,7 +58,8 @@ def local_contrast(band: NDArray[np.uint8], size: int, floor: float, smoothing_p
     if smoothing_px > 0:
         reach = math.ceil(3 * smoothing_px)
         band = cv2.GaussianBlur(band, (1, 2 * reach + 1), sigmaX=smoothing_px, sigmaY=smoothing_px)
-    return np.minimum(band / np.maximum(darkest, np.float32(floor * 255)), np.float32(1))
+    relative: NDArray[np.float32] = band / np.maximum(darkest, np.float32(floor * 255))
+    return np.clip(relative, 0, 1, out=relative)
 
 
 def find_stroke(
@@ -119,25 +120,29 @@ def find_stroke(
     return Stroke(np.where(found, upper, np.nan), np.where(found, lower, np.nan), np.where(found, darkest, 0.0), rival)
 
 
-def pen_radii(band: NDArray[np.uint8], stroke: Stroke) -> tuple[float, float]:
-    """Radius of the pen from the flat parts of the stroke, px: by the edges' distance and by the ink's amount.
+def flat_stroke(band: NDArray[np.uint8], stroke: Stroke) -> tuple[Floats, Floats]:
+    """Thickness of the stroke where it runs flat: (n,) px by its edges and (n,) px by the amount of its ink.
 
     On sharp coverage they agree. Blur pushes the edges at one half apart but leaves the amount of ink.
     """
-    tall = stroke.bottom - stroke.top
-    seen = np.isfinite(tall)
-    if not seen.any():
-        return _MIN_RADIUS_PX, _MIN_RADIUS_PX
     slope = np.abs(np.gradient(stroke.centre))
-    flat = np.flatnonzero(seen & (slope < _FLAT_SLOPE))
-    if flat.size < _MIN_FLAT_COLUMNS:
-        radius = max(_MIN_RADIUS_PX, float(np.percentile(tall[seen], 20)) / 2)
-        return radius, radius
+    flat = np.flatnonzero(np.isfinite(stroke.top) & (slope < _FLAT_SLOPE))
     reach = np.arange(-_PROFILE_REACH_PX, _PROFILE_REACH_PX + 1)
     y = np.clip(np.round(stroke.centre[flat]).astype(np.int64)[:, None] + reach, 0, band.shape[0] - 1)
-    amount = band[y, flat[:, None]].sum(axis=1) / 255.0
-    by_edges, by_amount = float(np.median(tall[flat])) / 2, float(np.median(amount)) / 2
-    return max(_MIN_RADIUS_PX, by_edges), max(_MIN_RADIUS_PX, by_amount)
+    return (stroke.bottom - stroke.top)[flat], band[y, flat[:, None]].sum(axis=1) / 255.0
+
+
+def pen_radii(by_edges: Floats, by_amount: Floats) -> tuple[float, float]:
+    """The pen's radius, px, and the one that fits the edges best, from pooled ``flat_stroke`` thicknesses of a page.
+
+    A low quantile, for what looks flat may be a tremor that the pen has filled in. Edges of blurred coverage lie too
+    far out, but they are what is fitted: the best radius is measured to lie half way between the two.
+    """
+    if by_edges.size == 0:
+        return _MIN_RADIUS_PX, _MIN_RADIUS_PX
+    edges, amount = np.quantile(by_edges, _PEN_QUANTILE) / 2, np.quantile(by_amount, _PEN_QUANTILE) / 2
+    pen = max(_MIN_RADIUS_PX, float(min(edges, amount)))
+    return pen, max(pen, float(edges + min(edges, amount)) / 2)
 
 
 def undo_pen(stroke: Stroke, radius: float) -> tuple[Floats, Floats, Floats]:
@@ -151,8 +156,8 @@ def undo_pen(stroke: Stroke, radius: float) -> tuple[Floats, Floats, Floats]:
         radius: of the pen, px.
 
     Returns:
-        (W,) float64 centre in every column; and (2, 4 W - 3) float64 x (columns) and centre at quarter columns; and
-        (W,) float64 how far the two discs disagree, px.
+        (4 W - 3,) float64 x in columns and (4 W - 3,) float64 centre in px, at quarter columns; (W,) float64 how far
+        the two discs disagree, px.
     """
     width = stroke.top.size
     seen = np.flatnonzero(np.isfinite(stroke.top))
@@ -173,4 +178,4 @@ def undo_pen(stroke: Stroke, radius: float) -> tuple[Floats, Floats, Floats]:
     centre = (under + over) / 2
     peak, trough = torn & (middle < left) & (middle < right), torn & (middle > left) & (middle > right)
     centre[peak], centre[trough] = under[peak], over[trough]
-    return centre[::_FINE], np.stack([x, centre]), np.abs(under - over)[::_FINE]
+    return x, centre, np.abs(under - over)[::_FINE]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import logging
 from collections.abc import Sequence
 from typing import Final
@@ -53,10 +52,8 @@ def export_graph(network: nn.Module, spec: NetworkSpec) -> onnx.ModelProto:
         dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=64)},),
         verbose=False,
     )
-    buffer = io.BytesIO()
     assert program is not None
-    program.save(buffer)
-    model = onnx.load_from_string(buffer.getvalue())
+    model = program.model_proto
     _strip_traces(model)
     return model
 

@@ -1,0 +1,107 @@
+"""The whole pipeline with the released networks, on pages that the project renders itself."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cardioscan import Digitizer, EcgRecord
+from cardioscan.evaluation import compare
+from cardioscan.page import STANDARD_PAGE
+from cardioscan.pipeline import Digitization
+from cardioscan.plots import overlay_of
+from cardioscan.specs import SPECS
+from cardioscan.synthesis.capture import desk
+from cardioscan.synthesis.dataset import render_page
+from cardioscan.synthesis.simulator import SimulatedSignals
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+
+
+@pytest.fixture(scope="module")
+def digitizer() -> Digitizer:
+    return Digitizer()
+
+
+@pytest.fixture(scope="module")
+def example(digitizer: Digitizer) -> Digitization:
+    return digitizer.digitize_with_details(EXAMPLES / "page-photo.jpg")
+
+
+def test_the_example_photograph_is_digitized(example: Digitization) -> None:
+    record = example.record
+    assert record.outcome == "digitized", record.reasons
+    with np.load(EXAMPLES / "page-photo.npz") as truth:
+        score = compare(np.array(record.signals), truth["signals"].astype(np.float64))
+        nodes = truth["nodes"]
+    assert score.snr_db > 8.0
+    assert example.lattice is not None
+    inner = np.linalg.norm(example.lattice - nodes, axis=-1)[15:, 2:-2]
+    assert np.median(inner) < 2.0
+    assert record.heart_rate_bpm is not None and 30 < record.heart_rate_bpm < 250
+
+
+def test_the_record_says_how_it_came_about(example: Digitization) -> None:
+    content = json.loads(json.dumps(example.record.to_json_dict()))
+    assert {model["name"] for model in content["models"]} == set(SPECS)
+    assert all(model["sha256"] == SPECS[model["name"]].sha256 for model in content["models"])
+    assert set(SPECS) <= set(content["timings_s"])
+    assert content["calibration"]["px_per_mv"] == pytest.approx(78.74, abs=0.01)
+    assert example.record.source_category in {"0001", "0003", "0004", "0005", "0006", "0009", "0010", "0011", "0012"}
+
+
+def test_traces_lie_on_the_picture(example: Digitization) -> None:
+    assert example.image is not None
+    height, width = example.image.shape[:2]
+    points = np.concatenate([trace[np.isfinite(trace).all(axis=1)] for trace in example.traces.values()])
+    assert len(example.traces) == len(STANDARD_PAGE.segments)
+    assert (points > -5).all() and (points < (width + 5, height + 5)).all()
+    assert overlay_of(example).shape == example.image.shape
+
+
+def test_the_same_page_gives_the_same_answer(digitizer: Digitizer, example: Digitization) -> None:
+    assert example.image is not None
+    again = digitizer.digitize(np.array(example.image))
+    np.testing.assert_array_equal(again.signals, example.record.signals)
+
+
+@pytest.mark.parametrize("orientation", [0, 2])
+def test_a_clean_page_scores_well_upright_and_upside_down(digitizer: Digitizer, orientation: int) -> None:
+    rng = np.random.default_rng(5)
+    rendered = render_page(SimulatedSignals(8, seed=21).record(3), "clean", rng, orientation=orientation)
+    record = digitizer.digitize(rendered.image)
+    assert record.outcome == "digitized", record.reasons
+    assert record.diagnostics["orientation"] == orientation
+    assert compare(np.array(record.signals), rendered.page.printed_signals()).snr_db > 12
+
+
+def no_ecg(kind: str) -> np.ndarray:
+    rng = np.random.default_rng(8)
+    if kind == "blank":
+        return np.full((1200, 1600, 3), 255, np.uint8)
+    if kind == "noise":
+        return rng.integers(0, 256, (1200, 1600, 3), dtype=np.uint8)
+    if kind == "desk":
+        return (desk((1600, 1200), rng) * 255).astype(np.uint8)
+    squares = np.full((1200, 1600, 3), 250, np.uint8)
+    squares[::24] = squares[:, ::24] = (120, 120, 200)
+    return squares
+
+
+@pytest.mark.parametrize("kind", ["blank", "noise", "desk", "squared paper"])
+def test_pictures_without_an_ecg_are_refused(digitizer: Digitizer, kind: str) -> None:
+    record = digitizer.digitize(no_ecg(kind))
+    assert record.outcome == "refused"
+    assert record.reasons[0].code in {"no_labels_found", "alignment_failed", "grid_not_found", "trace_not_found"}
+    assert np.isnan(record.signals).all() and record.heart_rate_bpm is None
+
+
+def test_a_file_that_is_no_picture_is_refused_not_raised(digitizer: Digitizer, tmp_path: Path) -> None:
+    path = tmp_path / "letter.png"
+    path.write_text("Dear colleague")
+    record = digitizer.digitize(path)
+    assert isinstance(record, EcgRecord) and record.outcome == "refused"
+    assert record.reasons[0].code == "not_an_image"

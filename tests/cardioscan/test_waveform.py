@@ -1,0 +1,288 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from cardioscan.errors import RefusalCode, StageError
+from cardioscan.measure import compare
+from cardioscan.page import LEAD_INDEX, LEADS, STANDARD_PAGE, LeadSegment, PageTemplate
+from cardioscan.synthesis.signals import PtbXlArchive
+from cardioscan.synthesis.simulator import SimulatedSignals
+from cardioscan.synthesis.strokes import stroke_coverage, trace_polyline
+from cardioscan.waveform import DecodedPage, DecodingOptions, decode_rows
+from cardioscan.waveform.decode import segment_samples
+
+Coverage = NDArray[np.uint8]
+Signals = NDArray[np.float64]
+
+SMALL = replace(
+    STANDARD_PAGE,
+    name="small",
+    width=460,
+    height=420,
+    zero_mv_y=(130.0, 300.0),
+    column_bounds=(20.0, 217.0, 414.0),
+    segments=(
+        LeadSegment("I", 0, 20.0, 217.0, 0.0),
+        LeadSegment("V1", 0, 217.0, 414.0, 1.0),
+        LeadSegment("II", 1, 20.0, 414.0, 0.0),
+    ),
+)
+"""A page of two rows: one second of I, one of V1, and two of II underneath."""
+
+
+def drawn(
+    signals: NDArray[np.floating], pen: float, template: PageTemplate = STANDARD_PAGE
+) -> tuple[Coverage, Signals]:
+    """True coverage of the rows of a page, and the signals printed on it."""
+    rows: list[list[NDArray[np.float64]]] = [[] for _ in range(template.n_rows)]
+    printed = np.full(signals.shape, np.nan)
+    for segment in template.segments:
+        start, stop = segment_samples(segment, template)
+        lead = LEAD_INDEX[segment.lead]
+        samples = signals[lead, start : stop + 1]
+        zero = template.zero_mv_y[segment.row]
+        rows[segment.row].append(
+            trace_polyline(samples, segment.x_start, zero, template.px_per_sample, template.px_per_mv)
+        )
+        printed[lead, start:stop] = signals[lead, start:stop]
+    maps = [stroke_coverage(polylines, pen, template.width, template.height) for polylines in rows]
+    return np.stack(maps), printed
+
+
+@lru_cache(maxsize=8)
+def simulated(index: int, pen: float = 2.5) -> tuple[Coverage, Signals]:
+    coverage, printed = drawn(SimulatedSignals(40, seed=7).record(index), pen)
+    coverage.flags.writeable = False
+    return coverage, printed
+
+
+def mean_db(pages: list[tuple[Coverage, Signals]]) -> float:
+    """10 log10 of the mean ratio, as a set scores."""
+    ratios = [10 ** (compare(decode_rows(coverage).signals, truth).snr_db / 10) for coverage, truth in pages]
+    return float(10 * np.log10(np.mean(ratios)))
+
+
+def error_mv(signals: Signals, truth: Signals) -> float:
+    """Root mean square difference where both are there."""
+    return float(np.sqrt(np.nanmean((signals - truth) ** 2)))
+
+
+def half_size(rows: Coverage) -> Coverage:
+    size = (rows.shape[2], rows.shape[1])
+    smaller = [cv2.resize(row, (size[0] // 2, size[1] // 2), interpolation=cv2.INTER_AREA) for row in rows]
+    return np.stack([cv2.resize(row, size, interpolation=cv2.INTER_LINEAR) for row in smaller])
+
+
+def blurred(rows: Coverage) -> Coverage:
+    return np.stack([cv2.GaussianBlur(row, (0, 0), 1.0) for row in rows])
+
+
+def blobs(rows: Coverage) -> Coverage:
+    """Other ink beside the trace in about 5 % of the columns."""
+    rng, rows = np.random.default_rng(3), rows.copy()
+    for row, zero in zip(rows, STANDARD_PAGE.zero_mv_y, strict=True):
+        for x in rng.integers(130, 2060, 14):
+            y = min(int(zero + rng.choice([-1, 1]) * rng.uniform(120, 250)), 1660)
+            row[y : y + int(rng.integers(3, 30)), x : x + 8] = 230
+    return rows
+
+
+def faint(rows: Coverage) -> Coverage:
+    return (rows * 0.5).astype(np.uint8)
+
+
+@pytest.mark.parametrize(("pen", "least_db"), [(2.5, 24.0), (4.0, 20.0)])
+def test_true_coverage_gives_the_signal_back(pen: float, least_db: float) -> None:
+    assert mean_db([simulated(index, pen) for index in range(2)]) >= least_db
+
+
+@pytest.mark.parametrize(("pen", "least_db"), [(2.5, 24.0), (4.0, 20.0)])
+def test_real_records(shared_data: Path, pen: float, least_db: float) -> None:
+    path = shared_data / "signals" / "ptbxl_fold10_train.npz"
+    if not path.is_file():
+        pytest.skip("needs signals/ptbxl_fold10_train.npz in the shared data folder")
+    archive = PtbXlArchive(path)
+    assert mean_db([drawn(archive.record(index), pen) for index in (135, 1900)]) >= least_db
+
+
+@pytest.mark.parametrize(
+    ("damage", "least_db"), [(blurred, 22.0), (half_size, 21.0), (blobs, 22.0), (faint, 24.0)]
+)
+def test_damaged_coverage(damage, least_db: float) -> None:
+    coverage, truth = simulated(1)
+    assert mean_db([(damage(coverage), truth)]) >= least_db
+
+
+def test_fit_beats_the_discs_alone() -> None:
+    coverage, truth = simulated(0)
+    discs = decode_rows(coverage, options=DecodingOptions(rounds=0)).signals
+    assert error_mv(decode_rows(coverage).signals, truth) < 0.8 * error_mv(discs, truth)
+
+
+def test_shapes_and_names() -> None:
+    coverage, truth = simulated(0)
+    page = decode_rows(coverage)
+    assert page.signals.shape == page.confidence.shape == (12, 5000)
+    assert page.signals.dtype == np.float64 and page.confidence.dtype == np.float32
+    assert np.array_equal(np.isnan(page.signals), np.isnan(truth))
+    assert set(page.traces) == {*LEADS, "II (rhythm)"}
+    assert page.traces["V3"].shape == (1250, 2) and page.traces["II (rhythm)"].shape == (5000, 2)
+    y = STANDARD_PAGE.zero_mv_y[2] - STANDARD_PAGE.px_per_mv * page.signals[LEAD_INDEX["V3"], 2500:3750]
+    np.testing.assert_allclose(page.traces["V3"][:, 1], y)
+    assert page.traces["V3"][0, 0] == STANDARD_PAGE.column_bounds[2]
+
+
+def test_confidence_is_zero_exactly_where_nothing_was_read() -> None:
+    coverage = simulated(0)[0].copy()
+    coverage[:, :, 300:340] = 0
+    page = decode_rows(coverage)
+    assert np.array_equal(page.confidence == 0, np.isnan(page.signals))
+    assert page.confidence.max() <= 1
+
+
+def test_short_print_of_a_lead_is_kept_apart() -> None:
+    page = decode_rows(simulated(0)[0])
+    short = page.duplicates["II"]
+    read = np.flatnonzero(np.isfinite(short.signal))
+    assert (read[0], read[-1]) == (0, 1249)
+    assert np.sqrt(np.mean((short.signal - page.signals[LEAD_INDEX["II"]])[read] ** 2)) < 0.03
+    assert np.array_equal(short.confidence == 0, np.isnan(short.signal))
+
+
+@pytest.mark.parametrize("pen", [2.5, 4.0])
+def test_pen_is_measured(pen: float) -> None:
+    assert decode_rows(simulated(0, pen)[0]).pen_px == pytest.approx(pen, abs=0.4)
+
+
+def constant_levels(levels: dict[str, float]) -> NDArray[np.float32]:
+    signals = np.zeros((12, 5000), np.float32)
+    for lead, level in levels.items():
+        signals[LEAD_INDEX[lead]] = level
+    return signals
+
+
+@pytest.mark.parametrize(("width", "read"), [(5, True), (12, False)])
+def test_hidden_stretches(width: int, read: bool) -> None:
+    coverage, truth = drawn(constant_levels({"I": 0.3, "II": -0.2}), 2.5, SMALL)
+    coverage[:, :, 100 : 100 + width] = 0
+    page = decode_rows(coverage, SMALL)
+    hidden = slice(*(round((x - 20) / SMALL.px_per_sample) for x in (101, 99 + width)))
+    for lead in ("I", "II"):
+        values = page.signals[LEAD_INDEX[lead]]
+        assert np.isfinite(values[hidden]).all() == read
+        assert np.isnan(values[hidden]).all() != read
+        np.testing.assert_allclose(values[: hidden.start - 10], truth[LEAD_INDEX[lead], : hidden.start - 10], atol=0.01)
+        if read:
+            np.testing.assert_allclose(values[hidden], truth[LEAD_INDEX[lead], hidden], atol=0.02)
+            assert page.confidence[LEAD_INDEX[lead], hidden].max() < page.confidence[LEAD_INDEX[lead], :100].min()
+
+
+def specks(shape: tuple[int, ...]) -> Coverage:
+    rng = np.random.default_rng(0)
+    return np.where(rng.random(shape) < 0.0005, 200, 0).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    "coverage", [np.zeros((2, 420, 460), np.uint8), specks((2, 420, 460))], ids=["blank", "specks"]
+)
+def test_page_without_traces_is_refused(coverage: Coverage) -> None:
+    with pytest.raises(StageError) as refused:
+        decode_rows(coverage, SMALL)
+    assert refused.value.code is RefusalCode.TRACE_NOT_FOUND
+
+
+def test_absent_row_leaves_the_others() -> None:
+    coverage = simulated(0)[0].copy()
+    coverage[1] = 0
+    page = decode_rows(coverage)
+    gone = [LEAD_INDEX[name] for name in ("aVL", "V2", "V5")]
+    assert np.isnan(page.signals[gone]).all() and not page.confidence[gone].any()
+    assert np.isnan(page.traces["aVL"]).all() and np.isnan(page.duplicates["II"].signal).all()
+    assert np.isfinite(page.signals[LEAD_INDEX["II"]]).all() and np.isfinite(page.traces["V3"]).all()
+
+
+def test_what_lies_outside_the_photo_is_not_read() -> None:
+    coverage, _ = drawn(constant_levels({"I": 0.3}), 2.5, SMALL)
+    valid = np.ones((420, 460), bool)
+    valid[:, 300:] = False
+    page = decode_rows(coverage, SMALL, valid)
+    samples = round((300 - 217) / SMALL.px_per_sample)
+    v1 = page.signals[LEAD_INDEX["V1"], 500:1000]
+    assert np.isfinite(v1[: samples - 6]).all() and np.isnan(v1[samples + 6 :]).all()
+
+
+def test_leads_do_not_pull_at_each_other_across_their_boundary() -> None:
+    coverage, truth = drawn(constant_levels({"I": 0.8, "V1": -0.6}), 2.5, SMALL)
+    signals = decode_rows(coverage, SMALL).signals
+    for lead in ("I", "V1"):
+        i = LEAD_INDEX[lead]
+        assert np.nanmax(np.abs(signals[i] - truth[i])) < 0.02
+
+
+def test_steep_strokes_are_followed() -> None:
+    """A spike of 2 mV up and down within 16 ms: 150 px in four columns."""
+    signals = constant_levels({})
+    signals[:, 300:305] = np.array([0.7, 1.4, 2.0, 1.4, 0.7], np.float32)[None] * 0.9
+    coverage, truth = drawn(signals, 2.5, SMALL)
+    decoded = decode_rows(coverage, SMALL).signals[LEAD_INDEX["II"]]
+    assert abs(int(np.nanargmax(decoded)) - 302) <= 1
+    assert np.nanmax(decoded) == pytest.approx(1.8, abs=0.1)
+
+
+def wild(rows: Coverage) -> Coverage:
+    rows = rows.copy()
+    rows[:, 30:60, 80:140] = 255
+    return rows
+
+
+@pytest.mark.parametrize("trouble", [faint, wild], ids=["faint ink", "other ink in the columns"])
+def test_trouble_lowers_confidence(trouble) -> None:
+    coverage, _ = drawn(constant_levels({"I": -0.2}), 2.5, SMALL)
+    part = slice(180, 280)  # columns 91..130
+
+    def mean(page: DecodedPage) -> float:
+        return float(page.confidence[LEAD_INDEX["I"], part].mean())
+
+    assert mean(decode_rows(trouble(coverage), SMALL)) < 0.8 * mean(decode_rows(coverage, SMALL))
+
+
+@settings(max_examples=8, deadline=None)
+@given(level=st.floats(-1.2, 1.2), swing=st.floats(0, 0.3), hertz=st.floats(0.5, 8), pen=st.sampled_from([2.0, 3.0]))
+def test_waves_are_read_to_a_fraction_of_a_pixel(level: float, swing: float, hertz: float, pen: float) -> None:
+    wave = level + swing * np.sin(2 * np.pi * hertz * np.arange(5000) / 500)
+    coverage, truth = drawn(np.tile(wave, (12, 1)).astype(np.float32), pen, SMALL)
+    error = (decode_rows(coverage, SMALL).signals - truth)[LEAD_INDEX["II"], 5:995] * SMALL.px_per_mv
+    steepest = 2 * np.pi * hertz * swing * SMALL.px_per_mv / SMALL.px_per_s  # px down per px along
+    assert np.sqrt(np.mean(error**2)) < 0.2 + 0.15 * steepest
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [np.zeros((4, 10, 10), np.uint8), np.zeros((2, 420, 460), np.float32), np.zeros((420, 460), np.uint8)],
+    ids=["shape", "dtype", "dimensions"],
+)
+def test_wrong_arrays_are_named(rows) -> None:
+    with pytest.raises(ValueError, match="row_coverage"):
+        decode_rows(rows, SMALL)
+
+
+def test_wrong_valid_mask_is_named() -> None:
+    with pytest.raises(ValueError, match="valid"):
+        decode_rows(np.zeros((2, 420, 460), np.uint8), SMALL, np.ones((4, 4), bool))
+
+
+@pytest.mark.parametrize(
+    "change", [{"band_mv": 0.0}, {"jump_cost": -1.0}, {"rounds": -1}, {"contrast_px": 4}, {"min_ink": float("nan")}]
+)
+def test_impossible_options(change: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=next(iter(change))):
+        DecodingOptions(**change)  # type: ignore[arg-type]
