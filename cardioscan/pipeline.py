@@ -33,7 +33,8 @@ Floats = NDArray[np.float64]
 
 THUMBNAIL_SIZE: Final = 456
 _LOG = logging.getLogger(__name__)
-_SURE_ALIGNMENT: Final = 0.6
+_SURE_NAMES: Final = 9
+_SURE_LATTICE: Final = 0.4
 _TURNS: Final = (2, 1, 3, 4, 6, 5, 7)
 """Orientations to try when the page does not look upright, likeliest first."""
 
@@ -147,13 +148,15 @@ class _Look:
 
     @property
     def score(self) -> float:
-        """Score of the alignment; negative without one, the more names the better."""
-        return self.alignment.score if self.alignment else -1 / (1 + len(self.keypoints))
+        """Number of names that agree, then how well; negative without an alignment, the more names the better."""
+        if self.alignment is None:
+            return -1 / (1 + len(self.keypoints))
+        return float(self.alignment.inliers.sum()) + self.alignment.score
 
     @property
     def sure(self) -> bool:
-        """Whether no further look is needed."""
-        return self.score >= _SURE_ALIGNMENT
+        """Whether no further look is needed: most of the printed names agree."""
+        return self.alignment is not None and int(self.alignment.inliers.sum()) >= _SURE_NAMES
 
 
 class _Run:
@@ -255,26 +258,46 @@ class _Run:
             aligned = alignment.warp_to_aligned(self.image, to_aligned, self.template)
         answer = self._infer("grid_rectifier", "page", _planes(aligned))
         with self._timed("rectification"):
-            self.nodes = self._lattice(answer, np.asarray(np.linalg.inv(to_aligned)))
-            if self.options.phase_refinement:
-                self.nodes, report = refine_nodes(self.image, self.nodes, self.template)
-                self.diagnostics["phase"] = {
-                    key: value for key, value in vars(report).items() if isinstance(value, (int, float, bool, str))
-                }
-            map_x, map_y = dense_map(self.nodes, self.template)
-            self.map_x, self.map_y = map_x, map_y
-            self.rectified, self.valid = rectify(self.image, (map_x, map_y))
+            nodes, trusted = self._lattice(answer, np.asarray(np.linalg.inv(to_aligned)))
+            self.nodes = self._refined(nodes, trusted) if self.options.phase_refinement else nodes
+            self.map_x, self.map_y = dense_map(self.nodes, self.template)
+            self.rectified, self.valid = rectify(self.image, (self.map_x, self.map_y))
 
-    def _lattice(self, answer: Mapping[str, NDArray[Any]], to_image: Floats) -> Floats:
-        """Nodes (44, 57, 2) in image px from the grid rectifier's answer."""
+    def _lattice(self, answer: Mapping[str, NDArray[Any]], to_image: Floats) -> tuple[Floats, bool]:
+        """Nodes (44, 57, 2) in image px, and whether the network saw them (else they are the homography's)."""
         detections = read_nodes(
             answer["point_probability"][0], answer["point_offset"][0], answer["lattice_coordinate"][0]
         )
         anchors = alignment.label_keypoints(alignment.as_probability(answer["label_probability"][0]))
-        lattice = resolve_lattice(detections, self.template, anchors)
+        try:
+            lattice = resolve_lattice(detections, self.template, anchors)
+            if lattice.score < _SURE_LATTICE:
+                raise StageError(RefusalCode.GRID_NOT_FOUND, "The printed grid is visible on a small part of the page.")
+        except StageError:
+            if not self.options.phase_refinement:
+                raise
+            # The printed grid may still be read by its phase, from where the lead names say the page lies.
+            self.diagnostics["lattice_score"] = 0.0
+            return transform_points(self.homography, self.template.lattice()), False
         self.diagnostics["lattice_score"] = round(lattice.score, 4)
         self.diagnostics["lattice_residual_px"] = round(lattice.residual_rms_px, 3)
-        return transform_points(to_image, lattice.nodes)
+        return transform_points(to_image, lattice.nodes), True
+
+    def _refined(self, nodes: Floats, trusted: bool) -> Floats:
+        """The nodes moved onto the printed lines; as they were where that fails and the network has seen them."""
+        assert self.image is not None
+        refined, report = refine_nodes(self.image, nodes, self.template)
+        self.diagnostics["phase"] = {
+            "applied": report.applied,
+            "converged": report.converged,
+            "source": report.source,
+            "moved_px": round(float(np.median(report.moved_px)), 3),
+            "confidence": round(float(report.confidence.mean()), 3),
+            "last_p95_px": round(report.rounds[-1].p95_px, 3) if report.rounds else None,
+        }
+        if not trusted and not report.applied:
+            raise StageError(RefusalCode.GRID_NOT_FOUND, "No printed grid was found where the lead names say it is.")
+        return nodes if trusted and not report.converged else refined
 
     def extract(self) -> None:
         """Stage 2: coverage of the rows, and the traces in it."""
