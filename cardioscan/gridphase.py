@@ -87,7 +87,7 @@ def inside_picture(maps: tuple[FloatMap, FloatMap], shape: tuple[int, ...]) -> F
 
 
 def grid_sources(page: NDArray[np.uint8]) -> dict[str, FloatMap]:
-    """What a grid may stand out in: colour (black ink has none) if there is any, and darkness of the darkest channel."""
+    """What a grid may stand out in: colour (black ink has none), if any, and darkness of the darkest channel."""
     channels = [np.ascontiguousarray(page[..., channel]) for channel in range(page.shape[2])]
     low, high = channels[0], channels[0]
     for channel in channels[1:]:
@@ -113,8 +113,8 @@ def _flattened(field: FloatMap, open_: FloatMap) -> FloatMap:
 def colourless_ink(page: NDArray[np.uint8], open_: FloatMap) -> FloatMap:
     """Ink of a page with a coloured grid: what is dark in its brightest channel, grown by 10 px.
 
-    Colour alone does not keep the ink out: where a steep QRS covers a vertical line, the line's colour is missing on one
-    side, and the beats of all rows stand at the same places. All zero where too much of the page answers to that.
+    Colour alone does not keep the ink out: where a steep QRS covers a vertical line, the colour is missing on one side
+    of it, and the beats of all rows stand at the same places. All zero where too much of the page answers to that.
     """
     high = page.max(axis=2).astype(np.float32)
     background = cv2.blur(high * open_, (41, 41)) / (cv2.blur(open_, (41, 41)) + 1e-3)

@@ -21,7 +21,7 @@ from cardioscan.homography import Alignment, LabelKeypoints, fit_homography
 from cardioscan.images import DEFAULT_LIMITS, ImageLimits, ImageSource, load_image
 from cardioscan.inference import InferenceBackend, OnnxBackend
 from cardioscan.lattice import read_nodes, resolve_lattice
-from cardioscan.page import LEAD_INDEX, SAMPLING_RATE_HZ, STANDARD_PAGE, PageTemplate
+from cardioscan.page import SAMPLING_RATE_HZ, STANDARD_PAGE, PageTemplate
 from cardioscan.phase import refine_nodes
 from cardioscan.record import Calibration, EcgRecord, ModelUse, Outcome, Reason
 from cardioscan.rectification import dense_map, rectify
@@ -74,7 +74,8 @@ class Digitization:
         image: the page that was read, (H, W, 3) uint8 RGB; None if it could not be opened.
         traces: by name of the printed trace ("I", "V1", "II (rhythm)"), (N, 2) float64 (x, y) px in ``image``, NaN in
             gaps.
-        labels: (n, 3) float64: class id, x, y in ``image`` px of the lead names found; None before stage 0.
+        labels: (n, 3) float64: class id, x, y in ``image`` px of the lead names that the alignment rests on; None
+            before stage 0.
         lattice: (44, 57, 2) float64 (x, y) px in ``image`` of the 5 mm nodes; None before stage 1.
         rectified: (1700, 2200, 3) uint8 RGB; None before stage 1 is through.
         row_coverage: (4, 1700, 2200) uint8 as the waveform extractor answered; None before stage 2.
@@ -217,12 +218,12 @@ class _Run:
                     break
         best = max(looks, key=lambda look: look.score)
         found = best.alignment
-        self.labels = _label_table(best.keypoints, np.asarray(np.linalg.inv(best.to_canvas), np.float64))
-        self.diagnostics["labels_found"] = len({int(class_id) for class_id in best.keypoints.class_ids})
         self.diagnostics["looks"] = len(looks)
         if found is None:
             # Says what is wrong: no names at all, or names that do not fit together.
             found = fit_homography(best.keypoints, self.template)
+        self.labels = _label_table(best.keypoints, found.inliers, np.asarray(np.linalg.inv(best.to_canvas), np.float64))
+        self.diagnostics["labels_found"] = len(self.labels)
         self.homography = found.to_image(best.to_canvas)
         middle = jacobians(self.homography, np.array([[self.template.width / 2, self.template.height / 2]]))[0]
         self.diagnostics["orientation"] = int(dominant_orientation(middle[0]))
@@ -380,10 +381,10 @@ def _planes(image: Image) -> NDArray[np.uint8]:
     return np.ascontiguousarray(image.transpose(2, 0, 1))[None]
 
 
-def _label_table(keypoints: LabelKeypoints, to_image: Floats) -> Floats:
-    if not len(keypoints):
-        return np.zeros((0, 3))
-    return np.column_stack([keypoints.class_ids.astype(np.float64), transform_points(to_image, keypoints.points)])
+def _label_table(keypoints: LabelKeypoints, inliers: NDArray[np.bool_], to_image: Floats) -> Floats:
+    """The lead names that agree with the alignment: (n, 3) class id, x, y in image px."""
+    points = transform_points(to_image, keypoints.points[inliers])
+    return np.column_stack([keypoints.class_ids[inliers].astype(np.float64), points])
 
 
 def _name_of(source: ImageSource) -> str:

@@ -17,7 +17,7 @@ from cardioscan.synthesis.dataset import render_page, write_page
 from cardioscan.synthesis.recipes import RECIPES
 from cardioscan.synthesis.simulator import SimulatedSignals
 
-SEED = 12
+SEED = 33
 SIZE = (2600, 1950)
 
 
@@ -25,7 +25,20 @@ def main() -> None:
     """Render the page and its truth into this folder."""
     rng = np.random.default_rng(SEED)
     gentle = replace(
-        RECIPES["phone_photo"], margin=(0.04, 0.08), light=(0.3, 0.7), shadow_count=(1, 1), noise=(0.01, 0.02)
+        RECIPES["phone_photo"],
+        variety=0.4,
+        rotation=8.0,
+        perspective=(0.02, 0.04),
+        margin=(0.02, 0.05),
+        bend=(5, 12),
+        crumple=(1, 3),
+        folds=(1, 2),
+        light=(0.3, 0.5),
+        shadow_count=(1, 1),
+        blur=(0.3, 0.6),
+        motion=(0.0, 0.5),
+        noise=(0.01, 0.02),
+        tone=0.4,
     )
     signal = SimulatedSignals(64, seed=SEED).record(SEED)
     rendered = render_page(signal, "phone_photo", rng, size=SIZE, recipe=gentle)

@@ -1,0 +1,1 @@
+"""The four networks in PyTorch; needs the extra ``train``."""

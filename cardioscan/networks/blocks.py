@@ -94,8 +94,8 @@ class FoldedUNet(nn.Module):
         pretrained: start from timm's ImageNet weights (needs their download).
 
     ``forward(image, coordinates)`` takes ``(B, 3, H, W)`` in 0..255 with H and W multiples of ``fold`` and, with
-    ``coordinates``, ``(B, 2, H/fold, W/fold)``; it returns ``(deepest, finest)`` features. Sizes that are no multiple of
-    32 cells are padded with zeros at the right and the bottom, and the finest features cropped back.
+    ``coordinates``, ``(B, 2, H/fold, W/fold)``; it returns ``(deepest, finest)`` features. Sizes that are not
+    multiples of 32 cells are padded with zeros at the right and the bottom, and the finest features cropped back.
     """
 
     def __init__(
@@ -111,8 +111,9 @@ class FoldedUNet(nn.Module):
         channels = 3 * fold * fold + (2 if coordinates else 0)
         self.fold = fold
         self.normalize = Normalize()
-        self.encoder: Any = timm.create_model(encoder, features_only=True, in_chans=channels, pretrained=pretrained)
-        widths = list(self.encoder.feature_info.channels())
+        self.encoder = timm.create_model(encoder, features_only=True, in_chans=channels, pretrained=pretrained)
+        encoder_module: Any = self.encoder
+        widths = list(encoder_module.feature_info.channels())
         skips = [*widths[-2::-1]]
         self.detail: nn.Module | None = None
         if len(decoder) == len(widths):

@@ -1,0 +1,1 @@
+"""Rendering training pages with exact ground truth."""

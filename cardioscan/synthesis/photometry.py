@@ -101,8 +101,8 @@ def jpeg(image: FloatImage, quality: int) -> FloatImage:
     """Through a JPEG encoder and back; (h, w, 3) float32."""
     pixels = (np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8)
     _, data = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])
-    decoded = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR))
-    return decoded.astype(np.float32) / 255
+    decoded = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.float32)
+    return decoded * np.float32(1 / 255)
 
 
 def tone(image: FloatImage, rng: Generator, amount: float) -> FloatImage:

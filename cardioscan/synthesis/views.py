@@ -1,4 +1,4 @@
-"""Training samples of the label detector, the grid rectifier and the source classifier: whole pages seen by a camera."""
+"""Training samples of label detector, grid rectifier and source classifier: whole pages seen by a camera."""
 
 from __future__ import annotations
 
@@ -124,9 +124,7 @@ def grid_sample(page: FlatPage, recipe: CaptureRecipe, rng: Generator) -> GridSa
     return GridSample(image, *lattice_truth(template, geometry))
 
 
-def lattice_truth(
-    template: PageTemplate, geometry: CaptureGeometry
-) -> tuple[NDArray[Any], ...]:
+def lattice_truth(template: PageTemplate, geometry: CaptureGeometry) -> tuple[Any, ...]:
     """The maps of ``GridSample`` behind ``image``, in its order, for a geometry into the aligned frame."""
     frame = template.aligned
     height, width = frame.height // STRIDE, frame.width // STRIDE

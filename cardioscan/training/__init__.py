@@ -1,0 +1,1 @@
+"""Losses, tasks, the training loop and resuming; needs the extra ``train``."""

@@ -21,7 +21,8 @@ class TrainingOptions:
         batch_size: samples per step; 0 means the network's own default.
         learning_rate: peak rate of AdamW.
         resume: ``released`` (the ONNX file in the model repository), ``none``, or the path of a checkpoint, of an ONNX
-            file or of a folder of float16 pieces. A checkpoint ``last.pt`` in ``directory`` is always preferred to ``released``.
+            file or of a folder of float16 pieces. A checkpoint ``last.pt`` in ``directory`` is always
+            preferred to ``released``.
         directory: where checkpoints and the log go.
         device: ``auto``, ``cpu`` or ``cuda``.
         threads: CPU threads for the arithmetic; 0 leaves the default.

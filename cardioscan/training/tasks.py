@@ -88,6 +88,7 @@ class WaveformTask:
         self.signals, self.train, self.validation = signals, train, validation
 
     def sample(self, rng: Generator) -> Sample:
+        """Render one training sample."""
         return self._strip(self.train, draw_recipe(rng), rng)
 
     def _strip(self, records: NDArray[np.integer], recipe_name: str, rng: Generator) -> Sample:
@@ -108,6 +109,7 @@ class WaveformTask:
         }
 
     def validation_samples(self) -> list[Sample]:
+        """The fixed validation samples, of held-out records."""
         rng = np.random.default_rng(20260101)
         names = ["clean", "phone_photo"] * 6 + ["bw_scan", "color_scan"] * 2
         return [self._strip(self.validation, name, rng) for name in names]
@@ -122,10 +124,12 @@ class WaveformTask:
         return logits
 
     def loss(self, network: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, float]]:
+        """The loss of a batch and its parts for the log."""
         loss = coverage_loss(self._logits(network, batch).float(), batch["coverage"].float() / 255)
         return loss, {"loss": float(loss.detach())}
 
     def metrics(self, network: nn.Module, batch: Batch) -> dict[str, float]:
+        """Figures of merit of one validation batch."""
         probability = self._logits(network, batch).float().sigmoid()
         target = batch["coverage"].float() / 255
         found, true = probability > 0.5, target > 0.5
@@ -156,9 +160,11 @@ class _PageTask:
         raise AssertionError("each task renders its own samples")
 
     def sample(self, rng: Generator) -> Sample:
+        """Render one training sample."""
         return self._sample(self.train, draw_recipe(rng), rng)
 
     def validation_samples(self) -> list[Sample]:
+        """The fixed validation samples, of held-out records."""
         rng = np.random.default_rng(20260102)
         return [self._sample(self.validation, name, rng) for name in self.validation_recipes]
 
@@ -187,6 +193,7 @@ class LabelTask(_PageTask):
         }
 
     def loss(self, network: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, float]]:
+        """The loss of a batch and its parts for the log."""
         labels, orientation = network(batch["image"])
         label_part = label_loss(labels.float(), batch["labels"])
         orientation_part = nn.functional.cross_entropy(orientation.float(), batch["orientation"])
@@ -198,6 +205,7 @@ class LabelTask(_PageTask):
         }
 
     def metrics(self, network: nn.Module, batch: Batch) -> dict[str, float]:
+        """Figures of merit of one validation batch."""
         labels, orientation = network(batch["image"])
         errors = keypoint_errors(labels.float().softmax(dim=1)[0], batch["keypoints"][0])
         return {
@@ -234,7 +242,7 @@ def keypoint_errors(probability: Tensor, keypoints: Tensor) -> NDArray[np.float6
 
 
 class GridTask(_PageTask):
-    """Pages in the aligned frame; figures: nodes found, node error in px, share of cells with the right line numbers."""
+    """Pages in the aligned frame; figures: nodes found, node error in px, cells with the right line numbers."""
 
     def _sample(self, records: NDArray[np.integer], recipe_name: str, rng: Generator) -> Sample:
         recipe = RECIPES[recipe_name]
@@ -261,6 +269,7 @@ class GridTask(_PageTask):
         return node.float(), offset.float(), departure.float(), labels.float(), true_departure
 
     def loss(self, network: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, float]]:
+        """The loss of a batch and its parts for the log."""
         node, offset, departure, labels, true_departure = self._forward(network, batch)
         parts = {
             "node": 5 * node_loss(node[:, 0], batch["points"].float()),
@@ -272,6 +281,7 @@ class GridTask(_PageTask):
         return loss, {"loss": float(loss.detach()), **{name: float(part.detach()) for name, part in parts.items()}}
 
     def metrics(self, network: nn.Module, batch: Batch) -> dict[str, float]:
+        """Figures of merit of one validation batch."""
         node, offset, departure, _, true_departure = self._forward(network, batch)
         points = batch["points"] > 0
         near = batch["near"] > 0
@@ -295,6 +305,7 @@ class SourceTask(_PageTask):
     validation_recipes = tuple(RECIPES) * 4
 
     def sample(self, rng: Generator) -> Sample:
+        """Render one training sample."""
         names = list(RECIPES)
         return self._sample(self.train, names[int(rng.integers(len(names)))], rng)
 
@@ -309,10 +320,12 @@ class SourceTask(_PageTask):
         }
 
     def loss(self, network: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, float]]:
+        """The loss of a batch and its parts for the log."""
         loss = nn.functional.cross_entropy(network(batch["image"]).float(), batch["category"])
         return loss, {"loss": float(loss.detach())}
 
     def metrics(self, network: nn.Module, batch: Batch) -> dict[str, float]:
+        """Figures of merit of one validation batch."""
         logits = network(batch["image"]).float()
         return {
             "accuracy": float((logits.argmax(1) == batch["category"]).float().mean()),

@@ -165,9 +165,7 @@ def _checked(
     return np.where(valid, row_coverage, np.uint8(0))
 
 
-def _find_rows(
-    coverage: NDArray[np.uint8], template: PageTemplate, options: DecodingOptions
-) -> list[_Row | None]:
+def _find_rows(coverage: NDArray[np.uint8], template: PageTemplate, options: DecodingOptions) -> list[_Row | None]:
     """The stroke of every row; None for a row that does not show enough of one."""
     left = math.ceil(min(segment.x_start for segment in template.segments))
     right = min(math.floor(max(segment.x_end for segment in template.segments)), template.width - 1)

@@ -114,9 +114,7 @@ def test_real_records(shared_data: Path, pen: float, least_db: float) -> None:
     assert mean_db([drawn(archive.record(index), pen) for index in (135, 1900)]) >= least_db
 
 
-@pytest.mark.parametrize(
-    ("damage", "least_db"), [(blurred, 22.0), (half_size, 21.0), (blobs, 22.0), (faint, 24.0)]
-)
+@pytest.mark.parametrize(("damage", "least_db"), [(blurred, 22.0), (half_size, 21.0), (blobs, 22.0), (faint, 24.0)])
 def test_damaged_coverage(damage, least_db: float) -> None:
     coverage, truth = simulated(1)
     assert mean_db([(damage(coverage), truth)]) >= least_db
