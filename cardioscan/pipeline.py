@@ -21,7 +21,7 @@ from cardioscan.homography import Alignment, LabelKeypoints, fit_homography
 from cardioscan.images import DEFAULT_LIMITS, ImageLimits, ImageSource, load_image
 from cardioscan.inference import InferenceBackend, OnnxBackend
 from cardioscan.lattice import read_nodes, resolve_lattice
-from cardioscan.page import SAMPLING_RATE_HZ, STANDARD_PAGE, PageTemplate
+from cardioscan.page import LEAD_INDEX, SAMPLING_RATE_HZ, STANDARD_PAGE, PageTemplate
 from cardioscan.phase import refine_nodes
 from cardioscan.record import Calibration, EcgRecord, ModelUse, Outcome, Reason
 from cardioscan.rectification import dense_map, rectify
@@ -311,6 +311,7 @@ class _Run:
         """Post-process the signals and make the record."""
         with self._timed("signal"):
             signals, confidence = np.array(self.decoded.signals), np.array(self.decoded.confidence)
+            self._merge_lead_two(signals, confidence)
             if self.options.savitzky_golay:
                 signals = signal.savitzky_golay(signals)
             if self.options.einthoven:
@@ -333,6 +334,14 @@ class _Run:
         )
         traces = {name: self._to_image(points) for name, points in self.decoded.traces.items()}
         return replace(self._details(record), traces=traces)
+
+    def _merge_lead_two(self, signals: Floats, confidence: NDArray[np.float32]) -> None:
+        """Let the short print of lead II help its rhythm row, in place."""
+        lead, short = LEAD_INDEX["II"], self.decoded.duplicates.get("II")
+        if short is not None:
+            signals[lead], confidence[lead] = signal.merge_duplicate(
+                signals[lead], confidence[lead], short.signal, short.confidence
+            )
 
     def refuse(self, error: PageRefusedError) -> Digitization:
         """The refused record of this page."""

@@ -84,7 +84,8 @@ def test_a_bent_page_is_followed_to_a_fraction_of_a_pixel(colour, trace, with_in
     assert report.applied
     assert report.confidence.shape == (44, 57)
     assert report.confidence.dtype == np.float32
-    assert report.source == ("chroma" if colour == "red" else "darkness")
+    # With the ink left out, a red grid may stand out in either; a black one has no colour.
+    assert report.source in (("chroma", "darkness") if colour == "red" else ("darkness",))
     assert report.rounds[-1].median_px < 0.3
     assert report.moved_px.max() > 5
 

@@ -86,8 +86,8 @@ def test_label_map_centres_on_its_keypoints(seed: int) -> None:
     for class_id, x, y in sample.keypoints:
         rows, columns = np.nonzero(sample.labels == class_id)
         if 30 < x < 1410 and 30 < y < 1122:
-            assert 4 * columns.mean() + 1.5 == pytest.approx(x, abs=1.5)
-            assert 4 * rows.mean() + 1.5 == pytest.approx(y, abs=1.5)
+            assert 4 * columns.mean() + 1.5 == pytest.approx(x, abs=2.0)  # half a cell
+            assert 4 * rows.mean() + 1.5 == pytest.approx(y, abs=2.0)
 
 
 def test_lattice_maps_agree_with_the_nodes() -> None:

@@ -17,7 +17,7 @@ def test_horizontal_line_has_the_pens_height_and_place(pen: float, y: float) -> 
     coverage = stroke_coverage([np.array([[-20.0, y], [120.0, y]])], pen, 100, 60) / 255
     column = coverage[:, 50]
     assert column.sum() == pytest.approx(pen, abs=0.3)
-    assert (column * np.arange(60)).sum() / column.sum() == pytest.approx(y, abs=0.15)
+    assert (column * np.arange(60)).sum() / column.sum() == pytest.approx(y, abs=0.2)  # edges fall on quarter pixels
 
 
 def test_nothing_drawn_is_empty() -> None:
