@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from cardioscan import alignment, signal
 from cardioscan.errors import CardioscanError, PageRefusedError, RefusalCode, StageError
-from cardioscan.geometry import dominant_orientation, jacobians, transform_points
+from cardioscan.geometry import dominant_orientation, jacobians, smooth_lattice, transform_points
 from cardioscan.homography import Alignment, LabelKeypoints, fit_homography
 from cardioscan.images import DEFAULT_LIMITS, ImageLimits, ImageSource, load_image
 from cardioscan.inference import InferenceBackend, OnnxBackend
@@ -35,6 +35,7 @@ THUMBNAIL_SIZE: Final = 456
 _LOG = logging.getLogger(__name__)
 _SURE_NAMES: Final = 9
 _SURE_LATTICE: Final = 0.4
+_SMOOTH_START: Final = 100.0
 _TURNS: Final = (2, 1, 3, 4, 6, 5, 7)
 """Orientations to try when the page does not look upright, likeliest first."""
 
@@ -287,7 +288,11 @@ class _Run:
     def _refined(self, nodes: Floats, trusted: bool) -> Floats:
         """The nodes moved onto the printed lines; as they were where that fails and the network has seen them."""
         assert self.image is not None
-        refined, report = refine_nodes(self.image, nodes, self.template)
+        # The windows of the phase are wider than a square, so they cannot see what single nodes are off by: they start
+        # from a surface without it.
+        base = transform_points(self.homography, self.template.lattice())
+        start = base + smooth_lattice(nodes - base, np.ones(base.shape[:2]), _SMOOTH_START)
+        refined, report = refine_nodes(self.image, start, self.template)
         self.diagnostics["phase"] = {
             "applied": report.applied,
             "converged": report.converged,
