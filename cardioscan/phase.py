@@ -45,7 +45,10 @@ _MIN_CONFIDENT_SHARE: Final = 0.15
 _JUMP: Final = 0.45
 _SMOOTHNESS: Final = 3.0
 _STIFF: Final = 30.0
-_LADDER: Final = (3.0, 30.0, 300.0, 3e3, 1e5, 1e7)
+_EQUALLY: Final = 1.25
+"""A stiffer surface is taken when it predicts left-out blocks no worse than by this factor."""
+
+_LADDER: Final = (0.3, 3.0, 30.0, 300.0, 3e3, 1e5, 1e7)
 """Stiffness of the final surface, to be chosen from."""
 
 _HELD: Final = 0.002
@@ -209,7 +212,7 @@ def _smoothed_total(wrapped: Floats, trust: Floats, before: Floats, template: Pa
                 missed += float((weights * (block != part) * (fitted - values)[..., 0] ** 2).sum())
             errors.append(missed)
         # The stiffest among those that predict about equally well.
-        stiffest = max(place for place, error in enumerate(errors) if error <= 1.03 * min(errors) + 1e-9)
+        stiffest = max(place for place, error in enumerate(errors) if error <= _EQUALLY * min(errors) + 1e-9)
         result.append(smooth_lattice(values, weights + 1e-6, _LADDER[stiffest])[..., 0])
     return np.stack(result, axis=-1)
 

@@ -36,6 +36,8 @@ _LOG = logging.getLogger(__name__)
 _SURE_NAMES: Final = 9
 _SURE_LATTICE: Final = 0.4
 _SMOOTH_START: Final = 100.0
+_UNSETTLED_CERTAINTY: Final = 0.7
+"""What is left of the confidence when the phase of the grid does not settle; squared without a lattice of the network."""
 _TURNS: Final = (2, 1, 3, 4, 6, 5, 7)
 """Orientations to try when the page does not look upright, likeliest first."""
 
@@ -171,6 +173,7 @@ class _Run:
         self.diagnostics: dict[str, Any] = {}
         self.category: str | None = None
         self.image: Image | None = None
+        self.certainty = 1.0
         self.labels: Floats | None = None
         self.nodes: Floats | None = None
         self.rectified: Image | None = None
@@ -225,6 +228,8 @@ class _Run:
             found = fit_homography(best.keypoints, self.template)
         self.labels = _label_table(best.keypoints, found.inliers, np.asarray(np.linalg.inv(best.to_canvas), np.float64))
         self.diagnostics["labels_found"] = len(self.labels)
+        # A page in the wrong place gives clean traces of wrong signals: doubt about the place is doubt about them all.
+        self.certainty *= min(1.0, len(self.labels) / _SURE_NAMES)
         self.homography = found.to_image(best.to_canvas)
         middle = jacobians(self.homography, np.array([[self.template.width / 2, self.template.height / 2]]))[0]
         self.diagnostics["orientation"] = int(dominant_orientation(middle[0]))
@@ -303,6 +308,8 @@ class _Run:
         }
         if not trusted and not report.applied:
             raise StageError(RefusalCode.GRID_NOT_FOUND, "No printed grid was found where the lead names say it is.")
+        if not report.converged:
+            self.certainty *= _UNSETTLED_CERTAINTY if trusted else _UNSETTLED_CERTAINTY**2
         return nodes if trusted and not report.converged else refined
 
     def extract(self) -> None:
@@ -315,7 +322,8 @@ class _Run:
     def finish(self) -> Digitization:
         """Post-process the signals and make the record."""
         with self._timed("signal"):
-            signals, confidence = np.array(self.decoded.signals), np.array(self.decoded.confidence)
+            signals = np.array(self.decoded.signals)
+            confidence = np.array(self.decoded.confidence) * np.float32(self.certainty)
             self._merge_lead_two(signals, confidence)
             if self.options.savitzky_golay:
                 signals = signal.savitzky_golay(signals)
@@ -345,7 +353,7 @@ class _Run:
         lead, short = LEAD_INDEX["II"], self.decoded.duplicates.get("II")
         if short is not None:
             signals[lead], confidence[lead] = signal.merge_duplicate(
-                signals[lead], confidence[lead], short.signal, short.confidence
+                signals[lead], confidence[lead], short.signal, short.confidence * np.float32(self.certainty)
             )
 
     def refuse(self, error: PageRefusedError) -> Digitization:
