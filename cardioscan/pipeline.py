@@ -37,7 +37,7 @@ _SURE_NAMES: Final = 9
 _SURE_LATTICE: Final = 0.4
 _SMOOTH_START: Final = 100.0
 _UNSETTLED_CERTAINTY: Final = 0.7
-"""What is left of the confidence when the phase of the grid does not settle; squared without a lattice of the network."""
+"""What is left of the confidence when the phase of the grid does not settle; squared without a network's lattice."""
 _TURNS: Final = (2, 1, 3, 4, 6, 5, 7)
 """Orientations to try when the page does not look upright, likeliest first."""
 
