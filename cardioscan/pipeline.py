@@ -33,9 +33,12 @@ Floats = NDArray[np.float64]
 
 THUMBNAIL_SIZE: Final = 456
 _LOG = logging.getLogger(__name__)
+_SURE_CATEGORY: Final = 0.5
 _SURE_NAMES: Final = 9
 _SURE_LATTICE: Final = 0.4
 _SMOOTH_START: Final = 100.0
+_NO_MOVE_PX: Final = 0.15
+_COLOURLESS: Final = 3.0
 _UNSETTLED_CERTAINTY: Final = 0.7
 """What is left of the confidence when the phase of the grid does not settle; squared without a network's lattice."""
 _TURNS: Final = (2, 1, 3, 4, 6, 5, 7)
@@ -51,6 +54,9 @@ class DigitizerOptions:
         flip_tta: when the label detector also sees the page flipped: ``auto`` (when the first view leaves doubt),
             ``always`` or ``never``.
         phase_refinement: refine the lattice by the phase of the printed grid.
+        second_pass: when to refine the lattice again with the ink that the waveform extractor found left out, and to
+            extract again: ``auto`` (on pictures without colour, where trace and grid cannot be told apart before),
+            ``always`` or ``never``.
         einthoven: redistribute what contradicts the limb-lead laws.
         savitzky_golay: smooth the signals lightly.
         models: a model repository for the embedded backend; None takes the released one.
@@ -61,6 +67,7 @@ class DigitizerOptions:
     template: PageTemplate = STANDARD_PAGE
     flip_tta: str = "auto"
     phase_refinement: bool = True
+    second_pass: str = "auto"
     einthoven: bool = True
     savitzky_golay: bool = False
     models: str | Path | None = None
@@ -205,7 +212,8 @@ class _Run:
         answer = self._infer("source_classifier", "thumbnail", _planes(thumbnail))
         probability = answer["source_probability"][0]
         best = int(np.argmax(probability))
-        self.category = CATEGORIES[best].code
+        # A category that the network itself doubts is not worth telling.
+        self.category = CATEGORIES[best].code if probability[best] >= _SURE_CATEGORY else None
         self.diagnostics["source_probability"] = round(float(probability[best]), 4)
 
     def align(self) -> None:
@@ -293,11 +301,7 @@ class _Run:
     def _refined(self, nodes: Floats, trusted: bool) -> Floats:
         """The nodes moved onto the printed lines; as they were where that fails and the network has seen them."""
         assert self.image is not None
-        # The windows of the phase are wider than a square, so they cannot see what single nodes are off by: they start
-        # from a surface without it.
-        base = transform_points(self.homography, self.template.lattice())
-        start = base + smooth_lattice(nodes - base, np.ones(base.shape[:2]), _SMOOTH_START)
-        refined, report = refine_nodes(self.image, start, self.template)
+        refined, report = refine_nodes(self.image, self._smoothed(nodes), self.template)
         self.diagnostics["phase"] = {
             "applied": report.applied,
             "converged": report.converged,
@@ -316,8 +320,36 @@ class _Run:
         """Stage 2: coverage of the rows, and the traces in it."""
         assert self.rectified is not None
         self.coverage = self._infer("waveform_extractor", "page", _planes(self.rectified))["row_coverage"][0]
+        wanted = self.options.second_pass == "always" or (self.options.second_pass == "auto" and self._colourless())
+        if wanted and self.options.phase_refinement and self._straighten():
+            self.coverage = self._infer("waveform_extractor", "page", _planes(self.rectified))["row_coverage"][0]
         with self._timed("waveform"):
             self.decoded: DecodedPage = decode_rows(self.coverage, self.template, self.valid)
+
+    def _colourless(self) -> bool:
+        assert self.rectified is not None
+        sample = self.rectified[::8, ::8].astype(np.int16)
+        return float((sample.max(axis=2) - sample.min(axis=2)).mean()) < _COLOURLESS
+
+    def _straighten(self) -> bool:
+        """Rectify once more, now that it is known where the ink is; False where that changes next to nothing."""
+        assert self.image is not None and self.nodes is not None and self.coverage is not None
+        with self._timed("rectification"):
+            start = self._smoothed(self.nodes)
+            nodes, report = refine_nodes(self.image, start, self.template, ink=self.coverage.max(axis=0))
+            moved = np.linalg.norm(nodes - self.nodes, axis=-1)
+            self.diagnostics["second_pass"] = {"converged": report.converged, "p95_px": round(_p95(moved), 3)}
+            if not report.applied or not report.converged or _p95(moved) < _NO_MOVE_PX:
+                return False
+            self.nodes = nodes
+            self.map_x, self.map_y = dense_map(self.nodes, self.template)
+            self.rectified, self.valid = rectify(self.image, (self.map_x, self.map_y))
+        return True
+
+    def _smoothed(self, nodes: Floats) -> Floats:
+        """The nodes without what single ones are off by: the phase's windows, wider than a square, cannot see that."""
+        base = transform_points(self.homography, self.template.lattice())
+        return base + smooth_lattice(nodes - base, np.ones(base.shape[:2]), _SMOOTH_START)
 
     def finish(self) -> Digitization:
         """Post-process the signals and make the record."""
@@ -396,6 +428,10 @@ class _Run:
         result = np.stack(moved, axis=-1).astype(np.float64)
         result[~np.isfinite(points).all(axis=1)] = np.nan
         return result
+
+
+def _p95(values: Floats) -> float:
+    return float(np.percentile(values, 95))
 
 
 def _planes(image: Image) -> NDArray[np.uint8]:
