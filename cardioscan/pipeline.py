@@ -36,6 +36,7 @@ _LOG = logging.getLogger(__name__)
 _SURE_CATEGORY: Final = 0.5
 _SURE_NAMES: Final = 9
 _SURE_LATTICE: Final = 0.4
+_WHOLE_LATTICE: Final = 0.7
 _SMOOTH_START: Final = 100.0
 _NO_MOVE_PX: Final = 0.15
 _COLOURLESS: Final = 3.0
@@ -274,6 +275,13 @@ class _Run:
         answer = self._infer("grid_rectifier", "page", _planes(aligned))
         with self._timed("rectification"):
             nodes, trusted = self._lattice(answer, np.asarray(np.linalg.inv(to_aligned)))
+            if self.diagnostics["labels_found"] < _SURE_NAMES and self.diagnostics["lattice_score"] < _WHOLE_LATTICE:
+                # Another printer's page: some names fall into place by chance, and so does half of the grid.
+                raise StageError(
+                    RefusalCode.ALIGNMENT_FAILED,
+                    f"Only {self.diagnostics['labels_found']} lead names and part of the grid fit the page layout that "
+                    "is known: 3 rows of 4 leads and a rhythm row, 25 mm/s, 10 mm/mV.",
+                )
             self.nodes = self._refined(nodes, trusted) if self.options.phase_refinement else nodes
             self.map_x, self.map_y = dense_map(self.nodes, self.template)
             self.rectified, self.valid = rectify(self.image, (self.map_x, self.map_y))
