@@ -13,9 +13,9 @@ import cv2
 import numpy as np
 
 from benchmarks.common import report
-from cardioscan.page import STANDARD_PAGE
-from cardioscan.synthesis.flat import Region, lay_out
-from cardioscan.synthesis.recipes import RECIPES
+from cardioscan.synthesis.flat import FlatPage, Region, lay_out
+from cardioscan.synthesis.recipes import RECIPES, CaptureRecipe
+from cardioscan.synthesis.signals import SignalSource
 from cardioscan.synthesis.simulator import SimulatedSignals
 from cardioscan.synthesis.strips import waveform_strip
 from cardioscan.synthesis.style import random_style
@@ -31,6 +31,11 @@ def rate(render: Callable[[int], object], count: int) -> float:
     return count / (time.perf_counter() - started)
 
 
+def _page(signals: SignalSource, recipe: CaptureRecipe, index: int) -> tuple[FlatPage, np.random.Generator]:
+    rng = np.random.default_rng([3, index])
+    return lay_out(signals.record(index % len(signals)), random_style(rng, recipe.variety), rng), rng
+
+
 @click.command()
 @click.option("-n", "count", default=5, help="Samples per figure.")
 def main(count: int) -> None:
@@ -41,21 +46,17 @@ def main(count: int) -> None:
     rows = []
     for name, recipe in RECIPES.items():
 
-        def page(index: int, variety: float = recipe.variety) -> tuple[object, np.random.Generator]:
-            rng = np.random.default_rng([3, index])
-            return lay_out(signals.record(index % 64), random_style(rng, variety), rng, STANDARD_PAGE), rng
+        def label(index: int, recipe: CaptureRecipe = recipe) -> object:
+            sheet, rng = _page(signals, recipe, index)
+            return label_sample(sheet, recipe, rng)
 
-        def label(index: int, recipe=recipe) -> object:  # type: ignore[no-untyped-def]
-            sheet, rng = page(index)
-            return label_sample(sheet, recipe, rng)  # type: ignore[arg-type]
+        def grid(index: int, recipe: CaptureRecipe = recipe) -> object:
+            sheet, rng = _page(signals, recipe, index)
+            return grid_sample(sheet, recipe, rng)
 
-        def grid(index: int, recipe=recipe) -> object:  # type: ignore[no-untyped-def]
-            sheet, rng = page(index)
-            return grid_sample(sheet, recipe, rng)  # type: ignore[arg-type]
-
-        def waveform(index: int, recipe=recipe) -> object:  # type: ignore[no-untyped-def]
-            sheet, rng = page(index)
-            return waveform_strip(sheet, recipe, strip, rng)  # type: ignore[arg-type]
+        def waveform(index: int, recipe: CaptureRecipe = recipe) -> object:
+            sheet, rng = _page(signals, recipe, index)
+            return waveform_strip(sheet, recipe, strip, rng)
 
         rows.append(
             {
