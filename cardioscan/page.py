@@ -78,7 +78,11 @@ class AlignedFrame:
 
 
 def _standard_segments() -> tuple[LeadSegment, ...]:
-    bounds = (118.0, 610.0, 1102.0, 1594.0, 2087.0)
+    # Leads begin three squares from the left and every 2.5 s from there, and each sample is drawn one sample (0.39 px)
+    # early: seen on all 18 development photographs to a tenth of a sample, per column (docs/accuracy.md).
+    px_per_s = 200 / MM_PER_INCH * 25
+    first = 3 * 5 * 200 / MM_PER_INCH - px_per_s / SAMPLING_RATE_HZ
+    bounds = tuple(first + 2.5 * px_per_s * column for column in range(5))
     grid = (("I", "aVR", "V1", "V4"), ("II", "aVL", "V2", "V5"), ("III", "aVF", "V3", "V6"))
     segments = [
         LeadSegment(lead, row, bounds[column], bounds[column + 1], 2.5 * column)
@@ -104,6 +108,9 @@ class PageTemplate:
     """One printer's page: size, grid, rows, lead places and calibration. The default is the project's standard page.
 
     Heights and places are px of the reference frame; other printers get another value of this class.
+
+    ``grid_raster_y0`` is the exact height of line 0 for printers that draw their grid on whole pixels of the page (the
+    standard page does), None for those that do not; see :meth:`raster_offsets`.
     """
 
     name: str = "standard-3x4+1"
@@ -117,6 +124,7 @@ class PageTemplate:
     grid_x0: float = 0.0
     grid_y0: float = 7.0
     grid_pitch: float = 39.37
+    grid_raster_y0: float | None = 7.085
     zero_mv_y: tuple[float, ...] = (707.0, 991.0, 1273.0, 1533.0)
     column_bounds: tuple[float, ...] = (118.0, 610.0, 1102.0, 1594.0, 2087.0)
     pulse_x: tuple[float, float] = (79.0, 118.0)
@@ -155,6 +163,24 @@ class PageTemplate:
         x = self.grid_x0 + self.grid_pitch * np.arange(self.n_vertical_lines)
         y = self.grid_y0 + self.grid_pitch * np.arange(self.n_horizontal_lines)
         return np.stack(np.meshgrid(x, y), axis=-1)
+
+    def raster_offsets(self) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+        """By how much each 5 mm line is printed beside its nominal place, px: x of the vertical, y of the others.
+
+        A page that was drawn as a picture has its grid lines on whole pixels, up to half a pixel (1.3 samples) beside
+        where the trace, which is drawn smooth, has them. None for templates that are not drawn so.
+        """
+        if self.grid_raster_y0 is None:
+            return None
+        exact = 5 * self.px_per_mm
+        offsets = []
+        for start, exact_start, count in (
+            (self.grid_x0, self.grid_x0, self.n_vertical_lines),
+            (self.grid_y0, self.grid_raster_y0, self.n_horizontal_lines),
+        ):
+            lines = np.arange(count)
+            offsets.append(np.floor(exact_start + exact * lines + 0.5) - (start + self.grid_pitch * lines))
+        return offsets[0], offsets[1]
 
     def node(self, j: int, i: int) -> tuple[float, float]:
         """Reference-frame (x, y) of lattice node ``(j, i)``."""

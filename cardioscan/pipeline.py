@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from cardioscan import alignment, signal
 from cardioscan.errors import CardioscanError, PageRefusedError, RefusalCode, StageError
 from cardioscan.geometry import dominant_orientation, jacobians, smooth_lattice, transform_points
+from cardioscan.gridlines import refine_lines
 from cardioscan.homography import Alignment, LabelKeypoints, fit_homography
 from cardioscan.images import DEFAULT_LIMITS, ImageLimits, ImageSource, load_image
 from cardioscan.inference import InferenceBackend, OnnxBackend
@@ -24,7 +25,7 @@ from cardioscan.lattice import read_nodes, resolve_lattice
 from cardioscan.page import LEAD_INDEX, SAMPLING_RATE_HZ, STANDARD_PAGE, PageTemplate
 from cardioscan.phase import refine_nodes
 from cardioscan.record import Calibration, EcgRecord, ModelUse, Outcome, Reason
-from cardioscan.rectification import dense_map, rectify
+from cardioscan.rectification import dense_map, map_between, rectify
 from cardioscan.sources import CATEGORIES
 from cardioscan.waveform import DecodedPage, decode_rows
 
@@ -38,7 +39,6 @@ _SURE_NAMES: Final = 9
 _SURE_LATTICE: Final = 0.4
 _WHOLE_LATTICE: Final = 0.7
 _SMOOTH_START: Final = 100.0
-_NO_MOVE_PX: Final = 0.15
 _COLOURLESS: Final = 3.0
 _UNSETTLED_CERTAINTY: Final = 0.7
 """What is left of the confidence when the phase of the grid does not settle; squared without a network's lattice."""
@@ -55,9 +55,10 @@ class DigitizerOptions:
         flip_tta: when the label detector also sees the page flipped: ``auto`` (when the first view leaves doubt),
             ``always`` or ``never``.
         phase_refinement: refine the lattice by the phase of the printed grid.
-        second_pass: when to refine the lattice again with the ink that the waveform extractor found left out, and to
-            extract again: ``auto`` (on pictures without colour, where trace and grid cannot be told apart before),
-            ``always`` or ``never``.
+        line_refinement: refine the lattice by the profile of every printed line, again once the ink is known.
+        second_pass: when to extract again on the page as flattened with the ink left out: ``auto`` (on pictures without
+            colour, where trace and grid cannot be told apart before and the lattice moves most), ``always`` or
+            ``never``; otherwise the coverage is carried over.
         einthoven: redistribute what contradicts the limb-lead laws.
         savitzky_golay: smooth the signals lightly.
         models: a model repository for the embedded backend; None takes the released one.
@@ -68,6 +69,7 @@ class DigitizerOptions:
     template: PageTemplate = STANDARD_PAGE
     flip_tta: str = "auto"
     phase_refinement: bool = True
+    line_refinement: bool = True
     second_pass: str = "auto"
     einthoven: bool = True
     savitzky_golay: bool = False
@@ -282,9 +284,27 @@ class _Run:
                     f"Only {self.diagnostics['labels_found']} lead names and part of the grid fit the page layout that "
                     "is known: 3 rows of 4 leads and a rhythm row, 25 mm/s, 10 mm/mV.",
                 )
-            self.nodes = self._refined(nodes, trusted) if self.options.phase_refinement else nodes
-            self.map_x, self.map_y = dense_map(self.nodes, self.template)
-            self.rectified, self.valid = rectify(self.image, (self.map_x, self.map_y))
+            self.base = self._refined(nodes, trusted) if self.options.phase_refinement else nodes
+            self.nodes = self._on_lines(None) if self.options.line_refinement else self.base
+            self._flatten()
+
+    def _flatten(self) -> None:
+        assert self.image is not None and self.nodes is not None
+        self.map_x, self.map_y = dense_map(self.nodes, self.template)
+        self.rectified, self.valid = rectify(self.image, (self.map_x, self.map_y))
+
+    def _on_lines(self, ink: NDArray[np.uint8] | None) -> Floats:
+        """The smooth lattice moved onto the printed lines; with the ink known, in two rounds."""
+        assert self.image is not None
+        nodes, report = refine_lines(self.image, self.base, self.template, ink, 1 if ink is None else 2)
+        self.diagnostics["lines"] = {
+            "applied": report.applied,
+            "measured": round(report.measured, 3),
+            "precision_px": round(report.precision_px, 3) if report.applied else None,
+            "moved_px": round(report.moved_px, 3),
+            "raster": list(report.raster),
+        }
+        return nodes
 
     def _lattice(self, answer: Mapping[str, NDArray[Any]], to_image: Floats) -> tuple[Floats, bool]:
         """Nodes (44, 57, 2) in image px, and whether the network saw them (else they are the homography's)."""
@@ -327,12 +347,29 @@ class _Run:
     def extract(self) -> None:
         """Stage 2: coverage of the rows, and the traces in it."""
         assert self.rectified is not None
-        self.coverage = self._infer("waveform_extractor", "page", _planes(self.rectified))["row_coverage"][0]
-        wanted = self.options.second_pass == "always" or (self.options.second_pass == "auto" and self._colourless())
-        if wanted and self.options.phase_refinement and self._straighten():
-            self.coverage = self._infer("waveform_extractor", "page", _planes(self.rectified))["row_coverage"][0]
+        self._cover()
+        colourless = self._colourless()
+        again = self.options.second_pass == "always" or (self.options.second_pass == "auto" and colourless)
+        if again and self.options.phase_refinement and self._straighten():
+            self._cover()
+        elif self.options.line_refinement:
+            self._settle()
         with self._timed("waveform"):
             self.decoded: DecodedPage = decode_rows(self.coverage, self.template, self.valid)
+
+    def _cover(self) -> None:
+        assert self.rectified is not None
+        self.coverage = self._infer("waveform_extractor", "page", _planes(self.rectified))["row_coverage"][0]
+
+    def _settle(self) -> None:
+        """Refine the lattice with the ink left out and carry the coverage over to it."""
+        assert self.coverage is not None and self.nodes is not None
+        with self._timed("rectification"):
+            before = self.nodes
+            self.nodes = self._on_lines(self.coverage.max(axis=0))
+            carry = map_between(self.nodes, before, self.template)
+            self.coverage = np.stack([cv2.remap(row, *carry, cv2.INTER_CUBIC) for row in self.coverage])
+            self._flatten()
 
     def _colourless(self) -> bool:
         assert self.rectified is not None
@@ -340,18 +377,18 @@ class _Run:
         return float((sample.max(axis=2) - sample.min(axis=2)).mean()) < _COLOURLESS
 
     def _straighten(self) -> bool:
-        """Rectify once more, now that it is known where the ink is; False where that changes next to nothing."""
+        """Rectify once more, now that it is known where the ink is; False where the grid's phase does not settle."""
         assert self.image is not None and self.nodes is not None and self.coverage is not None
         with self._timed("rectification"):
-            start = self._smoothed(self.nodes)
-            nodes, report = refine_nodes(self.image, start, self.template, ink=self.coverage.max(axis=0))
-            moved = np.linalg.norm(nodes - self.nodes, axis=-1)
+            ink = self.coverage.max(axis=0)
+            nodes, report = refine_nodes(self.image, self._smoothed(self.nodes), self.template, ink=ink)
+            moved = np.linalg.norm(nodes - self.base, axis=-1)
             self.diagnostics["second_pass"] = {"converged": report.converged, "p95_px": round(_p95(moved), 3)}
-            if not report.applied or not report.converged or _p95(moved) < _NO_MOVE_PX:
+            if not report.applied or not report.converged:
                 return False
-            self.nodes = nodes
-            self.map_x, self.map_y = dense_map(self.nodes, self.template)
-            self.rectified, self.valid = rectify(self.image, (self.map_x, self.map_y))
+            self.base = nodes
+            self.nodes = self._on_lines(ink) if self.options.line_refinement else nodes
+            self._flatten()
         return True
 
     def _smoothed(self, nodes: Floats) -> Floats:

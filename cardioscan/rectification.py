@@ -20,6 +20,7 @@ __all__ = [
     "Lattice",
     "NodeDetections",
     "dense_map",
+    "map_between",
     "map_ratio",
     "read_nodes",
     "rectify",
@@ -78,6 +79,28 @@ def rectify(
     page = cv2.remap(image, map_x, map_y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_CONSTANT, borderValue=(fill,) * 3)
     valid = (map_x >= -0.5) & (map_x <= width - 0.5) & (map_y >= -0.5) & (map_y <= height - 0.5)
     return np.asarray(page, np.uint8), valid
+
+
+def map_between(
+    nodes: Floats, other: Floats, template: PageTemplate = STANDARD_PAGE
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Where each pixel of the flat page by one lattice lies in the flat page by another one close to it.
+
+    What a network answered on the second page is carried to the first by it, without asking again.
+
+    Args:
+        nodes: (n_horizontal_lines, n_vertical_lines, 2) float64, (x, y) px of the picture: the lattice of the page
+            that is wanted.
+        other: same shape, the lattice of the page that is there; within a few px of ``nodes``.
+        template: the printed page.
+
+    Returns:
+        ``map_x``, ``map_y``, each (height, width) float32, as ``cv2.remap`` takes them.
+    """
+    down, across = np.gradient(np.asarray(other, np.float64), template.grid_pitch, axis=(0, 1), edge_order=2)
+    stretch = np.stack([across, down], axis=-1)
+    apart = np.linalg.solve(stretch, (np.asarray(nodes, np.float64) - other)[..., None])[..., 0]
+    return dense_map(template.lattice() + apart, template, template.width, template.height)
 
 
 def map_ratio(maps: tuple[NDArray[np.float32], NDArray[np.float32]]) -> float:

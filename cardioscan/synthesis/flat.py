@@ -165,10 +165,16 @@ def draw_grid(template: PageTemplate, style: PageStyle, region: Region) -> Float
     mm = template.grid_pitch / 5
     extent_x = template.grid_x0 + template.grid_pitch * (template.n_vertical_lines - 1)
     extent_y = template.grid_y0 + template.grid_pitch * (template.n_horizontal_lines - 1)
-    minor_x = template.grid_x0 + mm * np.arange(round((extent_x - template.grid_x0) / mm) + 1)
-    minor_y = np.arange(template.grid_y0 - mm * np.floor(template.grid_y0 / mm), extent_y + mm / 2, mm)
     major_x = template.grid_x0 + template.grid_pitch * np.arange(template.n_vertical_lines)
     major_y = template.grid_y0 + template.grid_pitch * np.arange(template.n_horizontal_lines)
+    minor_x = template.grid_x0 + mm * np.arange(round((extent_x - template.grid_x0) / mm) + 1)
+    minor_y = np.arange(template.grid_y0 - mm * np.floor(template.grid_y0 / mm), extent_y + mm / 2, mm)
+    offsets = template.raster_offsets()
+    if style.raster and offsets is not None and template.grid_raster_y0 is not None:
+        # As pages that are drawn as pictures have them: every line on whole pixels.
+        major_x, major_y = major_x + offsets[0], major_y + offsets[1]
+        exact_y = minor_y + (template.grid_raster_y0 - template.grid_y0)
+        minor_x, minor_y = np.floor(minor_x + 0.5), np.floor(exact_y + 0.5)
 
     def lines(xs: NDArray[np.floating], ys: NDArray[np.floating], width: float) -> tuple[FloatImage, FloatImage]:
         return (

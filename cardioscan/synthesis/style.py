@@ -57,6 +57,7 @@ class PageStyle:
     minor_visible: bool = True
     minor_on_top: bool = False
     dots: bool = False
+    raster: bool = True
     ink: Colour = (0.1, 0.1, 0.1)
     pen: float = 2.3
     opacity: float = 1.0
@@ -120,6 +121,7 @@ def random_style(rng: Generator, variety: float = 1.0) -> PageStyle:
         minor_visible=not chance(0.3),
         minor_on_top=bool(rng.random() < 0.4),
         dots=chance(0.06),
+        raster=not chance(0.4),
         ink=jitter((shade, shade, shade), 0.03),
         pen=float(np.clip(rng.normal(2.4, 0.5 * variety), 1.6, 4.5)),
         opacity=float(1 - variety * rng.uniform(0, 0.25)),

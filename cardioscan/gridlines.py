@@ -1,0 +1,317 @@
+"""Refining the lattice by the profile of every single printed line.
+
+The phase of the grid (:mod:`cardioscan.phase`) is measured in windows wider than a square, by the fundamental wave
+alone: it brings the lattice to within a pixel, but cannot follow a crease and keeps an error of a few tenths. A printed
+line is a pixel or two wide, so its own profile says far more: along a short stretch of it the page is averaged into a
+profile across, and the profile of the page's typical line (with the thin lines around it) is fitted to that by least
+squares, with place, strength, level and slope free. That places single nodes to 0.03 to 0.1 px, and tells how sure
+each is. What is left to smooth is then decided by how well nodes are predicted by their neighbours.
+
+Two things pull lines away from the lattice and are undone:
+
+* ink beside a line: left out where it is known (``ink``), and a node that contradicts its neighbours has no say;
+* the printer's raster: pages drawn as pictures have their lines on whole pixels (``PageTemplate.raster_offsets``).
+  Whether a page shows that pattern is tested on the page itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import map_coordinates
+
+from cardioscan.geometry import Floats, robust_lattice, smooth_lattice
+from cardioscan.page import STANDARD_PAGE, PageTemplate
+from cardioscan.rectification import dense_map, rectify
+
+__all__ = ["LineReport", "measure_lines", "refine_lines"]
+
+FloatMap = NDArray[np.float32]
+
+_ALONG_PX: Final = 16.0
+"""Deviation of the window along a line: neighbouring nodes share next to nothing, so they can check each other."""
+
+_ACROSS_PX: Final = 9.0
+_REACH: Final = 20
+_FITS: Final = 3
+_MAX_STEP_PX: Final = 1.5
+_MAX_MOVE_PX: Final = 5.0
+_MIN_STRENGTH: Final = 0.15
+_MIN_OPEN: Final = 0.6
+_RIM_PX: Final = 6.0
+
+_FLOOR_PX: Final = 0.05
+_BELIEVED: Final = 0.3
+"""Stiffness of the surface against which single nodes are judged, and by how many px they may leave it."""
+_DOUBT_PX: Final = (3.0, 1.5)
+_OUTLIER_PX: Final = 0.8
+_SUPPLE: Final = 1e-3
+_LADDER: Final = (1e-4, 1e-2, 1.0, 100.0, 1e5)
+_EQUALLY: Final = 1.05
+_RASTER_SHARE: Final = 0.4
+_MIN_MEASURED: Final = 0.3
+
+_INK_GROWN_PX: Final = 9
+_INK: Final = 60
+_DARK: Final = 0.2
+_MAX_DARK_SHARE: Final = 0.25
+
+
+@dataclass(frozen=True)
+class LineReport:
+    """What the refinement did.
+
+    Attributes:
+        applied: False where too few lines could be measured, and the nodes came back as they were.
+        measured: share of nodes with a measured line, in the worse of the two directions.
+        precision_px: median standard error of a single node's place, px of the reference frame, both directions.
+        moved_px: median distance that the nodes went, px of the reference frame.
+        raster: share of the printer's raster pattern found in the vertical and in the horizontal lines (1 = all of it).
+    """
+
+    applied: bool
+    measured: float
+    precision_px: float
+    moved_px: float
+    raster: tuple[float, float]
+
+
+def refine_lines(
+    image: NDArray[np.uint8],
+    nodes: Floats,
+    template: PageTemplate = STANDARD_PAGE,
+    ink: NDArray[np.uint8] | None = None,
+    rounds: int = 2,
+) -> tuple[Floats, LineReport]:
+    """Move the nodes of a lattice onto the printed lines, one by one.
+
+    Args:
+        image: the original picture, (H, W, 3) uint8.
+        nodes: (n_horizontal_lines, n_vertical_lines, 2) float64, (x, y) px of the picture, within about 3 px of the
+            page of the truth; smooth, since what is known about single nodes comes from here alone.
+        template: the printed page.
+        ink: (height, width) uint8 in the flat page that ``nodes`` give: where trace is, 255 = certainly. It is left
+            out, or a QRS beside a line would pull it.
+        rounds: how often the page is flattened and measured anew; the displacement is always smoothed as a whole.
+
+    Returns:
+        The nodes, same shape, and a report.
+    """
+    start = np.asarray(nodes, np.float64)
+    flat = template.lattice()
+    moved = np.zeros_like(flat)
+    current = start
+    known_ink = None if ink is None else _grown(ink)
+    report = LineReport(False, 0.0, float("nan"), 0.0, (0.0, 0.0))
+    for turn in range(rounds):
+        maps = dense_map(current, template, template.width, template.height)
+        page, valid = rectify(image, maps)
+        open_ = _open(page, valid, known_ink)
+        field = _flattened(255 - page.min(axis=2).astype(np.float32), open_)
+        surfaces, shares, errors, rasters = [], [], [], []
+        for axis in (0, 1):
+            measured, variance = measure_lines(field, open_, axis, template)
+            shares.append(float(np.isfinite(variance).mean()))
+            if shares[-1] < _MIN_MEASURED:
+                return (current if report.applied else start), report
+            errors.append(float(np.sqrt(np.median(variance[np.isfinite(variance)]))))
+            surface, raster = _surface(
+                moved[..., axis] + measured, variance, axis, template, settle=turn == rounds - 1 > 0
+            )
+            surfaces.append(surface)
+            rasters.append(raster)
+        moved = np.stack(surfaces, axis=-1)
+        current = start + _carried(start, moved, template.grid_pitch)
+        report = LineReport(
+            True,
+            min(shares),
+            float(np.mean(errors)),
+            float(np.median(np.linalg.norm(moved, axis=-1))),
+            (round(rasters[0], 3), round(rasters[1], 3)),
+        )
+    return current, report
+
+
+def measure_lines(
+    field: FloatMap, open_: FloatMap, axis: int, template: PageTemplate = STANDARD_PAGE
+) -> tuple[Floats, Floats]:
+    """How far each printed line stands from its nominal place, at every node by itself.
+
+    Args:
+        field: (height, width) float32, the flat page with its lines bright and its background near 0.
+        open_: same shape, 1 where the page may be read, else 0.
+        axis: 0 for the vertical lines (displacement in x), 1 for the horizontal ones (in y).
+        template: the printed page.
+
+    Returns:
+        Displacement and its variance, each (n_horizontal_lines, n_vertical_lines) float64, px and px^2; positive
+        where the line stands to the right or below. The variance is infinite, and the displacement 0, where no line
+        can be measured.
+    """
+    vertical = template.grid_x0 + template.grid_pitch * np.arange(template.n_vertical_lines)
+    horizontal = template.grid_y0 + template.grid_pitch * np.arange(template.n_horizontal_lines)
+    if axis == 0:
+        displacement, variance = _measure(field, open_, vertical, horizontal)
+        return displacement, variance
+    displacement, variance = _measure(field.T, open_.T, horizontal, vertical)
+    return displacement.T, variance.T
+
+
+def _measure(field: FloatMap, open_: FloatMap, places: Floats, centres: Floats) -> tuple[Floats, Floats]:
+    """Lines across the second axis at ``places`` (m,), averaged along the first around ``centres`` (n,): (n, m)."""
+    length, size = field.shape
+    along = np.arange(length)
+    window = np.exp(-0.5 * ((along - centres[:, None]) / _ALONG_PX) ** 2).astype(np.float32)
+    seen = window @ open_
+    profiles = ((window @ (field * open_)) / np.maximum(seen, 1e-3)).astype(np.float64)
+    seen = seen / np.maximum(window.sum(axis=1, keepdims=True), 1e-6)
+
+    offsets = np.arange(-_REACH, _REACH + 1).astype(np.float64)
+    taper = np.exp(-0.5 * (offsets / _ACROSS_PX) ** 2)
+    nominal = places[:, None] + offsets
+    column = np.clip(np.round(nominal), 0, size - 1).astype(int)
+    inside = (nominal >= _RIM_PX) & (nominal <= size - 1 - _RIM_PX)
+    weight = seen[:, column] * inside * taper
+    usable = weight.sum(axis=-1) / taper.sum() > _MIN_OPEN
+
+    rows = np.broadcast_to(np.arange(len(centres))[:, None, None], weight.shape)
+    displacement = np.zeros(usable.shape)
+    variance = np.full(usable.shape, np.inf)
+    if not usable.any():
+        return displacement, variance
+    for _ in range(_FITS):
+        where = np.stack([rows, np.clip(nominal + displacement[..., None], 0, size - 1)])
+        sampled = map_coordinates(profiles, where, order=3, mode="nearest")
+        typical = _typical_line(sampled[usable], taper)
+        step, variance = _fit_line(sampled, weight, offsets, typical)
+        variance = np.where(usable, variance, np.inf)
+        step = np.where(np.isfinite(variance), np.clip(step, -_MAX_STEP_PX, _MAX_STEP_PX), 0.0)
+        displacement = np.clip(displacement + step, -_MAX_MOVE_PX, _MAX_MOVE_PX)
+    return np.where(np.isfinite(variance), displacement, 0.0), variance
+
+
+def _typical_line(sampled: Floats, taper: Floats) -> Floats:
+    """The page's typical profile (k,), made symmetric: which side of a line is darker says nothing about its place."""
+    level = np.average(sampled, axis=-1, weights=taper)
+    profile = np.median(sampled - level[:, None], axis=0)
+    return np.asarray((profile + profile[::-1]) / 2, np.float64)
+
+
+def _fit_line(sampled: Floats, weight: Floats, offsets: Floats, typical: Floats) -> tuple[Floats, Floats]:
+    """Least squares for level, slope, strength and shift of the typical line: the shift and its variance (n, m)."""
+    basis = np.stack([np.ones_like(offsets), offsets / _REACH, typical, -np.gradient(typical)], axis=1)
+    scale = np.maximum(np.abs(basis).max(axis=0), 1e-12)
+    basis = basis / scale
+    products = (basis[:, :, None] * basis[:, None, :]).reshape(len(offsets), -1)
+    normal = (weight @ products).reshape(*weight.shape[:2], 4, 4) + 1e-9 * np.eye(4)
+    right = (weight * sampled) @ basis
+    inverse = np.linalg.inv(normal)
+    solution = (inverse @ right[..., None])[..., 0]
+    residual = sampled - solution @ basis.T
+    noise = (weight * residual**2).sum(axis=-1) / np.maximum(weight.sum(axis=-1), 1e-6)
+    strength = solution[..., 2] / scale[2]
+    clear = strength > _MIN_STRENGTH
+    safe = np.where(clear, strength, 1.0)
+    shift = solution[..., 3] / scale[3] / safe
+    # Neighbouring pixels of an averaged, resampled profile are not independent: about half of them count.
+    variance = noise * inverse[..., 3, 3] / (scale[3] * safe) ** 2 * _ACROSS_PX / 2
+    return np.where(clear, shift, 0.0), np.where(clear, variance, np.inf)
+
+
+def _surface(
+    total: Floats, variance: Floats, axis: int, template: PageTemplate, settle: bool
+) -> tuple[Floats, float]:
+    """Displacement of the nominal lattice (rows, columns) along one axis, and the share of the raster pattern.
+
+    With ``settle``, how stiff it is, is chosen by how well nodes are predicted by their neighbours; else it is supple.
+    """
+    weights = _believed(total, variance)
+    share = 0.0
+    offsets = template.raster_offsets()
+    if offsets is not None:
+        pattern = np.broadcast_to(offsets[0][None, :] if axis == 0 else offsets[1][:, None], total.shape)
+        share = _pattern_share(total, pattern, weights)
+        if share > _RASTER_SHARE:
+            total = total - pattern
+            weights = _believed(total, variance)
+    values = total[..., None]
+    return smooth_lattice(values, weights + 1e-9, _stiffness(values, weights) if settle else _SUPPLE)[..., 0], share
+
+
+def _stiffness(values: Floats, weights: Floats) -> float:
+    """The stiffest of the ladder that predicts nodes (rows, columns, 1) from the others about as well as any."""
+    fold = (np.arange(values.shape[0])[:, None] + np.arange(values.shape[1])) % 2
+    missed = []
+    for smoothness in _LADDER:
+        error = 0.0
+        for part in (0, 1):
+            guess = smooth_lattice(values, np.where(fold == part, 0.0, weights), smoothness)
+            squared = np.minimum((guess - values)[..., 0] ** 2, 1.0)
+            error += float((weights * (fold == part) * squared).sum())
+        missed.append(error)
+    return _LADDER[max(place for place, error in enumerate(missed) if error <= _EQUALLY * min(missed) + 1e-12)]
+
+
+def _believed(total: Floats, variance: Floats) -> Floats:
+    """Weights (rows, columns) of measured nodes, 1 for a perfect one: by their variance, and by their neighbours."""
+    known = np.isfinite(variance)
+    weights = np.where(known, _FLOOR_PX**2 / (np.where(known, variance, 0.0) + _FLOOR_PX**2), 0.0)
+    _, apart = robust_lattice(total[..., None], weights, _BELIEVED, _DOUBT_PX)
+    return np.where(known, weights / (1 + (np.minimum(apart, 10.0) / _OUTLIER_PX) ** 2) ** 2, 0.0)
+
+
+def _pattern_share(total: Floats, pattern: Floats, weights: Floats) -> float:
+    """How much of a pattern the displacement holds beside what is smooth: the factor that leaves the least behind."""
+
+    def left(factor: float) -> float:
+        rest = total - factor * pattern
+        smooth = smooth_lattice(rest[..., None], weights + 1e-9, 30.0)[..., 0]
+        return float((weights * (rest - smooth) ** 2).sum())
+
+    none, half, whole = left(0.0), left(0.5), left(1.0)
+    curvature = 2 * (none + whole - 2 * half)
+    return float((none - whole + curvature) / (2 * curvature)) if curvature > 1e-12 else 0.0
+
+
+def _grown(ink: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    return np.asarray(cv2.dilate(ink, np.ones((_INK_GROWN_PX, _INK_GROWN_PX), np.uint8)) > _INK)
+
+
+def _open(page: NDArray[np.uint8], valid: NDArray[np.bool_], ink: NDArray[Any] | None) -> FloatMap:
+    """1 where the flat page may be read: inside the picture, off the known ink, off what is dark in every channel."""
+    open_ = valid.astype(np.float32)
+    if ink is not None:
+        open_ *= ~ink
+    bright = page.max(axis=2).astype(np.float32)
+    share = cv2.blur(open_, (61, 61)) + 1e-3
+    background = cv2.blur(bright * open_, (61, 61)) / share
+    dark = ((background - bright > _DARK * background) & (open_ > 0)).astype(np.uint8)
+    dark = cv2.dilate(dark, np.ones((7, 7), np.uint8))
+    # Where so much is dark it is the grid itself, of one colour with the ink.
+    return open_ * (1 - dark) if float(dark.mean()) < _MAX_DARK_SHARE else open_
+
+
+def _flattened(field: FloatMap, open_: FloatMap) -> FloatMap:
+    """The field less its surroundings, in units of the local contrast; backgrounds at a quarter of the resolution."""
+    size = (field.shape[1], field.shape[0])
+    quarter = (size[0] // 4, size[1] // 4)
+
+    def low(values: FloatMap) -> FloatMap:
+        return np.asarray(cv2.resize(values, quarter, interpolation=cv2.INTER_AREA), np.float32)
+
+    share = low(open_)
+    level = cv2.GaussianBlur(low(field * open_), (0, 0), 4.0) / (cv2.GaussianBlur(share, (0, 0), 4.0) + 1e-3)
+    rest = (field - cv2.resize(level, size, interpolation=cv2.INTER_LINEAR)) * open_
+    contrast = cv2.blur(low(np.abs(rest)), (61, 61)) / (cv2.blur(share, (61, 61)) + 1e-3)
+    contrast = cv2.resize(contrast, size, interpolation=cv2.INTER_LINEAR)
+    return np.asarray(np.clip(rest / (contrast + 1.0), -6, 6), np.float32)
+
+
+def _carried(nodes: Floats, move: Floats, pitch: float) -> Floats:
+    """The change of nodes (rows, columns, 2) when each slides by ``move`` px of the flat page along their surface."""
+    down, across = np.gradient(nodes, pitch, axis=(0, 1), edge_order=2)
+    return np.asarray(across * move[..., :1] + down * move[..., 1:], np.float64)
