@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 
 from cardioscan.geometry import Floats, robust_lattice, smooth_lattice
+from cardioscan.gridphase import channel_range
 from cardioscan.page import STANDARD_PAGE, PageTemplate
 from cardioscan.rectification import dense_map, rectify
 
@@ -110,8 +111,9 @@ def refine_lines(
     for turn in range(rounds):
         maps = dense_map(current, template, template.width, template.height)
         page, valid = rectify(image, maps)
-        open_ = _open(page, valid, known_ink)
-        field = _flattened(255 - page.min(axis=2).astype(np.float32), open_)
+        dark, bright = channel_range(page)
+        open_ = _open(bright.astype(np.float32), valid, known_ink)
+        field = _flattened(255 - dark.astype(np.float32), open_)
         surfaces, shares, errors, rasters = [], [], [], []
         for axis in (0, 1):
             measured, variance = measure_lines(field, open_, axis, template)
@@ -152,8 +154,8 @@ def measure_lines(
         where the line stands to the right or below. The variance is infinite, and the displacement 0, where no line
         can be measured.
     """
-    vertical = template.grid_x0 + template.grid_pitch * np.arange(template.n_vertical_lines)
-    horizontal = template.grid_y0 + template.grid_pitch * np.arange(template.n_horizontal_lines)
+    nodes = template.lattice()
+    vertical, horizontal = nodes[0, :, 0], nodes[:, 0, 1]
     if axis == 0:
         displacement, variance = _measure(field, open_, vertical, horizontal)
         return displacement, variance
@@ -183,15 +185,35 @@ def _measure(field: FloatMap, open_: FloatMap, places: Floats, centres: Floats) 
     variance = np.full(usable.shape, np.inf)
     if not usable.any():
         return displacement, variance
-    for _ in range(_FITS):
+    for turn in range(_FITS):
         where = np.stack([rows, np.clip(nominal + displacement[..., None], 0, size - 1)])
         sampled = map_coordinates(profiles, where, order=3, mode="nearest")
+        if turn == 0:
+            # What all lines share is found first: a profile made symmetric about the wrong place has two humps.
+            displacement += _common_shift(sampled[usable], taper)
+            where[1] = np.clip(nominal + displacement[..., None], 0, size - 1)
+            sampled = map_coordinates(profiles, where, order=3, mode="nearest")
         typical = _typical_line(sampled[usable], taper)
         step, variance = _fit_line(sampled, weight, offsets, typical)
         variance = np.where(usable, variance, np.inf)
         step = np.where(np.isfinite(variance), np.clip(step, -_MAX_STEP_PX, _MAX_STEP_PX), 0.0)
         displacement = np.clip(displacement + step, -_MAX_MOVE_PX, _MAX_MOVE_PX)
     return np.where(np.isfinite(variance), displacement, 0.0), variance
+
+
+def _common_shift(sampled: Floats, taper: Floats) -> float:
+    """How far the typical profile stands from the middle, px: where it looks most like its own mirror image."""
+    profile = np.median(sampled, axis=0)
+    raised = np.maximum(profile - np.average(profile, weights=taper), 0.0) * taper
+    likeness = np.convolve(raised, raised)
+    reach = round(2 * _MAX_MOVE_PX)
+    middle = len(profile) - 1
+    near = likeness[middle - reach : middle + reach + 1]
+    best = int(np.argmax(near))
+    if not 0 < best < len(near) - 1:
+        return 0.0
+    bend = near[best - 1] - 2 * near[best] + near[best + 1]
+    return float(best - reach + (near[best - 1] - near[best + 1]) / (2 * bend)) / 2 if bend < 0 else 0.0
 
 
 def _typical_line(sampled: Floats, taper: Floats) -> Floats:
@@ -222,9 +244,7 @@ def _fit_line(sampled: Floats, weight: Floats, offsets: Floats, typical: Floats)
     return np.where(clear, shift, 0.0), np.where(clear, variance, np.inf)
 
 
-def _surface(
-    total: Floats, variance: Floats, axis: int, template: PageTemplate, settle: bool
-) -> tuple[Floats, float]:
+def _surface(total: Floats, variance: Floats, axis: int, template: PageTemplate, settle: bool) -> tuple[Floats, float]:
     """Displacement of the nominal lattice (rows, columns) along one axis, and the share of the raster pattern.
 
     With ``settle``, how stiff it is, is chosen by how well nodes are predicted by their neighbours; else it is supple.
@@ -281,12 +301,11 @@ def _grown(ink: NDArray[np.uint8]) -> NDArray[np.bool_]:
     return np.asarray(cv2.dilate(ink, np.ones((_INK_GROWN_PX, _INK_GROWN_PX), np.uint8)) > _INK)
 
 
-def _open(page: NDArray[np.uint8], valid: NDArray[np.bool_], ink: NDArray[Any] | None) -> FloatMap:
+def _open(bright: FloatMap, valid: NDArray[np.bool_], ink: NDArray[Any] | None) -> FloatMap:
     """1 where the flat page may be read: inside the picture, off the known ink, off what is dark in every channel."""
     open_ = valid.astype(np.float32)
     if ink is not None:
         open_ *= ~ink
-    bright = page.max(axis=2).astype(np.float32)
     share = cv2.blur(open_, (61, 61)) + 1e-3
     background = cv2.blur(bright * open_, (61, 61)) / share
     dark = ((background - bright > _DARK * background) & (open_ > 0)).astype(np.uint8)

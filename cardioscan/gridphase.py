@@ -86,12 +86,16 @@ def inside_picture(maps: tuple[FloatMap, FloatMap], shape: tuple[int, ...]) -> F
     return ((x >= 0) & (x <= shape[1] - 1) & (y >= 0) & (y <= shape[0] - 1)).astype(np.float32)
 
 
+def channel_range(page: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """The darkest and the brightest channel of every pixel: (h, w) uint8 each (ten times as fast as over the axis)."""
+    red, green, blue = cv2.split(page)
+    low, high = cv2.min(cv2.min(red, green), blue), cv2.max(cv2.max(red, green), blue)
+    return np.asarray(low, np.uint8), np.asarray(high, np.uint8)
+
+
 def grid_sources(page: NDArray[np.uint8]) -> dict[str, FloatMap]:
     """What a grid may stand out in: colour (black ink has none), if any, and darkness of the darkest channel."""
-    channels = [np.ascontiguousarray(page[..., channel]) for channel in range(page.shape[2])]
-    low, high = channels[0], channels[0]
-    for channel in channels[1:]:
-        low, high = np.minimum(low, channel), np.maximum(high, channel)
+    low, high = channel_range(page)
     sources = {"chroma": (high - low).astype(np.float32), "darkness": (255 - low).astype(np.float32)}
     contrast = {name: float(np.abs(field - cv2.blur(field, (21, 21))).mean()) for name, field in sources.items()}
     if contrast["chroma"] < _MIN_CHROMA_SHARE * contrast["darkness"]:
@@ -116,7 +120,7 @@ def colourless_ink(page: NDArray[np.uint8], open_: FloatMap) -> FloatMap:
     Colour alone does not keep the ink out: where a steep QRS covers a vertical line, the colour is missing on one side
     of it, and the beats of all rows stand at the same places. All zero where too much of the page answers to that.
     """
-    high = page.max(axis=2).astype(np.float32)
+    high = channel_range(page)[1].astype(np.float32)
     background = cv2.blur(high * open_, (41, 41)) / (cv2.blur(open_, (41, 41)) + 1e-3)
     ink = (background - high > _INK_DROP * np.maximum(background, 1)).astype(np.float32) * open_
     size = 2 * round(10.0 / STEP) + 1

@@ -354,6 +354,7 @@ class _Run:
             self._cover()
         elif self.options.line_refinement:
             self._settle()
+        assert self.coverage is not None
         with self._timed("waveform"):
             self.decoded: DecodedPage = decode_rows(self.coverage, self.template, self.valid)
 

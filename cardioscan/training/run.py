@@ -187,7 +187,7 @@ def validate(network: nn.Module, task: Task, samples: list[Sample], device: torc
         batch = {name: torch.from_numpy(array)[None].to(device) for name, array in sample.items()}
         for name, value in task.metrics(network, batch).items():
             totals.setdefault(name, []).append(value)
-    return {name: float(np.nanmean(values)) for name, values in totals.items()}
+    return {name: float(np.nanmean(values)) for name, values in totals.items() if not np.isnan(values).all()}
 
 
 def log(folder: Path, entry: dict[str, float]) -> None:

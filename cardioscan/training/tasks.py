@@ -89,8 +89,8 @@ class Task(Protocol):
 class WaveformTask:
     """Strips of rectified pages.
 
-    Figures: IoU of the coverage; the trace's error in px where it is found; and what the signals are worth, dB, that the
-    decoder reads from the network's coverage against those that it reads from the true one.
+    Figures: IoU of the coverage; the trace's error in px where it is found; and the signals that the decoder reads from
+    the network's coverage against those that it reads from the true one, dB.
     """
 
     batch_size = 4

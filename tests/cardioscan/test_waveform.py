@@ -136,7 +136,8 @@ def test_shapes_and_names() -> None:
     assert page.traces["V3"].shape == (1250, 2) and page.traces["II (rhythm)"].shape == (5000, 2)
     y = STANDARD_PAGE.zero_mv_y[2] - STANDARD_PAGE.px_per_mv * page.signals[LEAD_INDEX["V3"], 2500:3750]
     np.testing.assert_allclose(page.traces["V3"][:, 1], y)
-    assert page.traces["V3"][0, 0] == STANDARD_PAGE.column_bounds[2]
+    starts = {segment.lead: segment.x_start for segment in STANDARD_PAGE.segments}
+    assert page.traces["V3"][0, 0] == starts["V3"]
 
 
 def test_confidence_is_zero_exactly_where_nothing_was_read() -> None:

@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import lru_cache
+
+import cv2
+import numpy as np
+import pytest
+
+from cardioscan.geometry import smooth_lattice
+from cardioscan.gridlines import measure_lines, refine_lines
+from cardioscan.page import STANDARD_PAGE
+from cardioscan.rectification import dense_map, map_between, map_ratio
+from cardioscan.synthesis.dataset import render_page
+from cardioscan.synthesis.flat import lay_out
+from cardioscan.synthesis.simulator import SimulatedSignals
+from cardioscan.synthesis.style import CLEAN_STYLE
+
+LATTICE = STANDARD_PAGE.lattice()
+PITCH = STANDARD_PAGE.grid_pitch
+SIGNALS = SimulatedSignals(8, seed=5)
+
+
+@lru_cache(maxsize=4)
+def photograph(seed):
+    """A rendered photograph of crumpled paper, its true lattice, and the lattice that a smooth measurement leaves."""
+    rendered = render_page(SIGNALS.record(seed), "phone_photo", np.random.default_rng([11, seed]), size=(2600, 1950))
+    truth = rendered.geometry.to_image(LATTICE)
+    start = smooth_lattice(truth, np.ones(truth.shape[:2]), 30.0)
+    return rendered, truth, start
+
+
+def errors(nodes, truth):
+    """Distances from the truth in px of the page, below the header and away from the rim."""
+    ratio = map_ratio(dense_map(truth))
+    return np.linalg.norm(nodes - truth, axis=-1)[14:-2, 2:-2] / ratio
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_crumpled_paper_is_followed_node_by_node(seed):
+    rendered, truth, start = photograph(seed)
+    before = errors(start, truth)
+    nodes, report = refine_lines(rendered.image, start)
+    after = errors(nodes, truth)
+    assert report.applied
+    assert report.measured > 0.6
+    assert report.precision_px < 0.6
+    assert np.median(after) < max(0.5 * np.median(before), 0.06)
+    assert np.percentile(after, 90) < max(0.8 * np.percentile(before, 90), 0.2)
+
+
+def flat_image(raster):
+    style = replace(CLEAN_STYLE, raster=raster)
+    page = lay_out(SIGNALS.record(0), style, np.random.default_rng(0))
+    return (page.draw() * 255 + 0.5).astype(np.uint8)
+
+
+@pytest.mark.parametrize("raster", [True, False])
+def test_the_printers_raster_is_told_from_lines_in_their_places(raster):
+    nodes, report = refine_lines(flat_image(raster), LATTICE)
+    # Lines on whole pixels stand up to half a pixel beside the lattice, but the lattice is where the trace has it.
+    assert np.median(np.abs(nodes - LATTICE)[14:-2, 2:-2]) < 0.04
+    assert all((share > 0.8) == raster and (share < 0.2) != raster for share in report.raster)
+
+
+@pytest.mark.parametrize("name", ["892067079", "91831581"])
+def test_clean_pages_show_the_raster_of_the_template(shared_data, name):
+    page = cv2.cvtColor(cv2.imread(str(shared_data / "pages" / f"{name}-0001.png")), cv2.COLOR_BGR2RGB)
+    nodes, report = refine_lines(page, LATTICE)
+    assert min(report.raster) > 0.8
+    assert np.percentile(np.abs(nodes - LATTICE)[14:-2, 2:-2], 95) < 0.2
+
+
+def lines_at(shift):
+    """Dark lines with a place of their own on white paper: (height, width) float32, lines bright."""
+    y, x = np.mgrid[: STANDARD_PAGE.height, : STANDARD_PAGE.width].astype(np.float32)
+    across = np.abs((x - shift[0] + PITCH / 2) % PITCH - PITCH / 2)
+    down = np.abs((y - STANDARD_PAGE.grid_y0 - shift[1] + PITCH / 2) % PITCH - PITCH / 2)
+    return np.maximum(np.exp(-0.5 * (across / 1.1) ** 2), np.exp(-0.5 * (down / 1.1) ** 2))
+
+
+@pytest.mark.parametrize("shift", [(0.0, 0.0), (0.4, -0.7), (-2.25, 1.5)])
+def test_displacement_has_the_sign_of_the_lines(shift):
+    field = lines_at(shift)
+    for axis in (0, 1):
+        displacement, variance = measure_lines(field, np.ones_like(field), axis)
+        assert displacement.shape == variance.shape == (44, 57)
+        inner = np.s_[2:-2, 2:-2]
+        assert np.isfinite(variance[inner]).all()
+        assert np.abs(displacement - shift[axis])[inner].max() < 0.05
+
+
+def test_what_is_covered_is_not_measured():
+    field = lines_at((0.3, 0.0))
+    open_ = np.ones_like(field)
+    open_[800:1000, 700:900] = 0
+    displacement, variance = measure_lines(field, open_, 0)
+    j, i = round((900 - 7) / PITCH), round(800 / PITCH)
+    assert np.isinf(variance[j, i])
+    assert displacement[j, i] == 0
+    assert np.isfinite(variance[j, 40])
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_ink_beside_the_lines_does_not_pull_them(known):
+    rng = np.random.default_rng(1)
+    image = np.full((STANDARD_PAGE.height, STANDARD_PAGE.width, 3), 250, np.float32)
+    image -= 140 * lines_at((0.0, 0.0))[..., None]
+    ink = np.zeros(image.shape[:2], np.uint8)
+    for i in range(8, 50, 3):
+        x, y = round(PITCH * i), int(rng.integers(600, 1200))
+        ink[y : y + 300, x + 3 : x + 6] = 255
+    image[ink > 0] = 90  # as dark as the lines, as on a copy
+    page = np.clip(image, 0, 255).astype(np.uint8)
+    nodes, report = refine_lines(page, LATTICE, ink=ink if known else None)
+    assert report.applied
+    assert np.abs(nodes - LATTICE)[4:-4, 4:-4].max() < 0.1
+
+
+@pytest.mark.parametrize("level", [0, 128, 255])
+def test_without_lines_nothing_moves(level):
+    start = 0.5 * LATTICE + 20
+    nodes, report = refine_lines(np.full((900, 1200, 3), level, np.uint8), start)
+    assert np.array_equal(nodes, start)
+    assert not report.applied
+    assert report.moved_px == 0
+
+
+def test_what_is_carried_between_two_flat_pages_lands_on_the_same_pixel_of_the_picture():
+    _, truth, start = photograph(0)
+    carry_x, carry_y = map_between(truth, start)
+    wanted = dense_map(truth)
+    there = [cv2.remap(plane, carry_x, carry_y, cv2.INTER_CUBIC) for plane in dense_map(start)]
+    apart = np.hypot(there[0] - wanted[0], there[1] - wanted[1])[60:-60, 60:-60]
+    assert np.percentile(apart, 95) < 0.3
+    assert np.median(apart) < 0.05
