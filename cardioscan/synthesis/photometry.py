@@ -120,13 +120,20 @@ def tone(image: FloatImage, rng: Generator, amount: float) -> FloatImage:
 
 
 def greyscale_scan(image: FloatImage, rng: Generator) -> FloatImage:
-    """A black-and-white scanner or copier: one channel, hard contrast, speckle and screening dots."""
+    """A black-and-white scanner or copier: one channel, hard contrast, speckle and screening dots.
+
+    Half of them know two levels only: pale lines become scattered dots, and a dark grid is as black as the trace.
+    """
     weights = rng.dirichlet((6, 8, 4)).astype(np.float32)
     grey = image @ weights
     pivot, contrast = np.float32(rng.uniform(0.6, 0.85)), np.float32(rng.uniform(1.5, 5))
     texture = smooth_noise(grey.shape, 1.0, rng) * np.float32(rng.uniform(0.0, 0.12))
     texture += rng.standard_normal(grey.shape, dtype=np.float32) * np.float32(rng.uniform(0.0, 0.06))
     grey = np.clip((grey + texture - pivot) * contrast + np.float32(rng.uniform(0.5, 0.7)), 0, 1)
+    if rng.random() < 0.5:
+        threshold = rng.normal(rng.uniform(0.4, 0.6), rng.uniform(0.1, 0.28), grey.shape).astype(np.float32)
+        dots = (grey > threshold).astype(np.float32)
+        grey = cv2.GaussianBlur(dots, (0, 0), float(rng.uniform(0.35, 0.6)))
     if rng.random() < 0.3:
         grey = np.maximum(grey, np.float32(rng.uniform(0, 0.15)))
     return np.repeat(grey[..., None], 3, axis=2)

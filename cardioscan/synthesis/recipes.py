@@ -130,6 +130,8 @@ def degrade(image: FloatImage, recipe: CaptureRecipe, scale: float, rng: Generat
         image = p.greyscale_scan(image, rng)
     if recipe.tone:
         image = p.tone(image, rng, recipe.tone)
+    if recipe.grey:
+        image = np.repeat(image.mean(axis=2, keepdims=True), 3, axis=2)  # such a scanner has no colour to give
     if recipe.noise[1]:
         image = p.sensor_noise(image, draw(recipe.noise), rng, draw((0.0, 1.0)))
     if recipe.jpeg:
