@@ -294,6 +294,21 @@ def _distance(values: Points, surface: Floats, weights: Floats) -> Floats:
     return np.where(weights > 0, apart, np.inf)
 
 
+def slide_nodes(nodes: Floats, move: Floats, pitch: float) -> Floats:
+    """The change of a lattice's nodes when each slides along the surface that they span.
+
+    Args:
+        nodes: (rows, columns, 2) float64, (x, y) px of the picture.
+        move: same shape, (x, y) px of the flat page, on which the nodes stand ``pitch`` px apart.
+        pitch: see ``move``.
+
+    Returns:
+        (rows, columns, 2) float64, px of the picture, to be added to ``nodes``.
+    """
+    down, across = np.gradient(nodes, pitch, axis=(0, 1), edge_order=2)
+    return np.asarray(across * move[..., :1] + down * move[..., 1:], np.float64)
+
+
 @lru_cache(maxsize=32)
 def spline_matrix(n_knots: int, start: float, pitch: float, size: int, step: int = 1) -> Floats:
     """Cubic-spline interpolation as a matrix: from values at ``start + pitch * k`` to those at 0, step, 2 step...

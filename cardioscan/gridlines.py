@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 
-from cardioscan.geometry import Floats, robust_lattice, smooth_lattice
+from cardioscan.geometry import Floats, robust_lattice, slide_nodes, smooth_lattice
 from cardioscan.gridphase import channel_range
 from cardioscan.page import STANDARD_PAGE, PageTemplate
 from cardioscan.rectification import dense_map, rectify
@@ -127,7 +127,7 @@ def refine_lines(
             surfaces.append(surface)
             rasters.append(raster)
         moved = np.stack(surfaces, axis=-1)
-        current = start + _carried(start, moved, template.grid_pitch)
+        current = start + slide_nodes(start, moved, template.grid_pitch)
         report = LineReport(
             True,
             min(shares),
@@ -328,9 +328,3 @@ def _flattened(field: FloatMap, open_: FloatMap) -> FloatMap:
     contrast = cv2.blur(low(np.abs(rest)), (61, 61)) / (cv2.blur(share, (61, 61)) + 1e-3)
     contrast = cv2.resize(contrast, size, interpolation=cv2.INTER_LINEAR)
     return np.asarray(np.clip(rest / (contrast + 1.0), -6, 6), np.float32)
-
-
-def _carried(nodes: Floats, move: Floats, pitch: float) -> Floats:
-    """The change of nodes (rows, columns, 2) when each slides by ``move`` px of the flat page along their surface."""
-    down, across = np.gradient(nodes, pitch, axis=(0, 1), edge_order=2)
-    return np.asarray(across * move[..., :1] + down * move[..., 1:], np.float64)

@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cardioscan.geometry import Floats, robust_lattice, shrink, smooth_lattice, transform_points
+from cardioscan.geometry import Floats, robust_lattice, shrink, slide_nodes, smooth_lattice, transform_points
 from cardioscan.gridphase import (
     STEP,
     colourless_ink,
@@ -164,8 +164,8 @@ def refine_nodes(
         done.append(now)
         final = (wrapped, trust, flat)
         confidence = weakest.astype(np.float32)
-        current = current + _carried(current, move, template.grid_pitch)
-        flat = flat + _carried(flat, move, template.grid_pitch)
+        current = current + slide_nodes(current, move, template.grid_pitch)
+        flat = flat + slide_nodes(flat, move, template.grid_pitch)
         best, best_flat = current, flat
         converged = now.p95_px < _SETTLED_PX
         place = len(sigmas) - 1 if converged and place < len(sigmas) - 1 else place + 1
@@ -174,7 +174,7 @@ def refine_nodes(
         wrapped, trust, flat = final
         total = _smoothed_total(wrapped, trust, flat - template.lattice(), template)
         best = transform_points(shrinking, start)
-        best = best + _carried(best, total, template.grid_pitch)
+        best = best + slide_nodes(best, total, template.grid_pitch)
         best_flat = template.lattice() + total
     moved = np.linalg.norm(best_flat - template.lattice(), axis=-1).astype(np.float32)
     report = PhaseReport(bool(done), converged and bool(done), source, tuple(done), confidence, moved)
@@ -235,9 +235,3 @@ def _believable(wrapped: Floats, trust: Floats, template: PageTemplate) -> Float
         surface = smooth_lattice(np.where(weights[..., None] > 0, values, 0.0), weights + _HELD, _SMOOTHNESS)
         moves.append(np.clip(surface[..., 0], -1.2 * pitch, 1.2 * pitch))
     return np.stack(moves, axis=-1)
-
-
-def _carried(nodes: Floats, move: Floats, pitch: float) -> Floats:
-    """The change of nodes (rows, columns, 2) when each slides by ``move`` px of the flat page along their surface."""
-    down, across = np.gradient(nodes, pitch, axis=(0, 1), edge_order=2)
-    return np.asarray(across * move[..., :1] + down * move[..., 1:], np.float64)

@@ -289,6 +289,7 @@ class _Run:
             self._flatten()
 
     def _flatten(self) -> None:
+        """Sample the page (1700, 2200) from the picture through the lattice at hand."""
         assert self.image is not None and self.nodes is not None
         self.map_x, self.map_y = dense_map(self.nodes, self.template)
         self.rectified, self.valid = rectify(self.image, (self.map_x, self.map_y))
@@ -348,8 +349,8 @@ class _Run:
         """Stage 2: coverage of the rows, and the traces in it."""
         assert self.rectified is not None
         self._cover()
-        colourless = self._colourless()
-        again = self.options.second_pass == "always" or (self.options.second_pass == "auto" and colourless)
+        wanted = self.options.second_pass
+        again = wanted == "always" or (wanted == "auto" and self._colourless())
         if again and self.options.phase_refinement and self._straighten():
             self._cover()
         elif self.options.line_refinement:
@@ -359,6 +360,7 @@ class _Run:
             self.decoded: DecodedPage = decode_rows(self.coverage, self.template, self.valid)
 
     def _cover(self) -> None:
+        """Ask the network for the coverage (4, 1700, 2200) of the flat page."""
         assert self.rectified is not None
         self.coverage = self._infer("waveform_extractor", "page", _planes(self.rectified))["row_coverage"][0]
 

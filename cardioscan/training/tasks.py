@@ -53,7 +53,7 @@ def draw_page(signals: SignalSource, records: NDArray[np.integer], variety: floa
     """Lay out a page of one of ``records`` in a random style; now and then a row is missing or the leads are scaled.
 
     A fifth of the pages is drawn much larger than life: V leads of more than 3 mV cross into the next row and S waves
-    run through lead names, which a record in twenty does by itself and where most is lost.
+    run through lead names, which is rare in the records themselves and where most is lost.
     """
     signal = signals.record(int(rng.choice(records)))
     if rng.random() < 0.2:
@@ -162,6 +162,10 @@ class WaveformTask:
 
     @staticmethod
     def _decoded_db(probability: Tensor, target: Tensor, origin: Tensor) -> float:
+        """Signals from a strip's coverage (rows, h, w) in 0..1 against those from the true one, dB; NaN without any.
+
+        ``origin`` is (x, y) px of the strip in the reference frame.
+        """
         x, y = (int(value) for value in origin)
         signals = []
         for coverage in (probability, target):
