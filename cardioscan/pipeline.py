@@ -18,7 +18,7 @@ from cardioscan import alignment, signal
 from cardioscan.errors import CardioscanError, PageRefusedError, RefusalCode, StageError
 from cardioscan.geometry import dominant_orientation, jacobians, smooth_lattice, transform_points
 from cardioscan.gridlines import refine_lines
-from cardioscan.homography import Alignment, LabelKeypoints, fit_homography
+from cardioscan.homography import LabelKeypoints, fit_homography
 from cardioscan.images import DEFAULT_LIMITS, ImageLimits, ImageSource, load_image
 from cardioscan.inference import InferenceBackend, OnnxBackend
 from cardioscan.lattice import read_nodes, resolve_lattice
@@ -26,6 +26,7 @@ from cardioscan.page import LEAD_INDEX, SAMPLING_RATE_HZ, STANDARD_PAGE, PageTem
 from cardioscan.phase import refine_nodes
 from cardioscan.record import Calibration, EcgRecord, ModelUse, Outcome, Reason
 from cardioscan.rectification import dense_map, map_between, rectify
+from cardioscan.search import SURE_NAMES, search_page
 from cardioscan.sources import CATEGORIES
 from cardioscan.waveform import DecodedPage, decode_rows
 
@@ -35,15 +36,12 @@ Floats = NDArray[np.float64]
 THUMBNAIL_SIZE: Final = 456
 _LOG = logging.getLogger(__name__)
 _SURE_CATEGORY: Final = 0.5
-_SURE_NAMES: Final = 9
 _SURE_LATTICE: Final = 0.4
 _WHOLE_LATTICE: Final = 0.7
 _SMOOTH_START: Final = 100.0
 _COLOURLESS: Final = 3.0
 _UNSETTLED_CERTAINTY: Final = 0.7
 """What is left of the confidence when the phase of the grid does not settle; squared without a network's lattice."""
-_TURNS: Final = (2, 1, 3, 4, 6, 5, 7)
-"""Orientations to try when the page does not look upright, likeliest first."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +50,8 @@ class DigitizerOptions:
 
     Attributes:
         template: the printed page that is expected.
-        flip_tta: when the label detector also sees the page flipped: ``auto`` (when the first view leaves doubt),
+        straightening: straighten the sheet by the outline of its grid before lead names are looked for.
+        flip_tta: when the label detector also sees the page flipped: ``auto`` (when all other views leave doubt),
             ``always`` or ``never``.
         phase_refinement: refine the lattice by the phase of the printed grid.
         line_refinement: refine the lattice by the profile of every printed line, again once the ink is known.
@@ -67,6 +66,7 @@ class DigitizerOptions:
     """
 
     template: PageTemplate = STANDARD_PAGE
+    straightening: bool = True
     flip_tta: str = "auto"
     phase_refinement: bool = True
     line_refinement: bool = True
@@ -152,27 +152,6 @@ class Digitizer:
             return run.refuse(StageError(RefusalCode.INTERNAL_ERROR, detail))
 
 
-@dataclass(frozen=True, eq=False)
-class _Look:
-    """One look of the label detector at the page: keypoints in canvas px, their fit, and image px -> canvas px."""
-
-    keypoints: LabelKeypoints
-    alignment: Alignment | None
-    to_canvas: Floats
-
-    @property
-    def score(self) -> float:
-        """Number of names that agree, then how well; negative without an alignment, the more names the better."""
-        if self.alignment is None:
-            return -1 / (1 + len(self.keypoints))
-        return float(self.alignment.inliers.sum()) + self.alignment.score
-
-    @property
-    def sure(self) -> bool:
-        """Whether no further look is needed: most of the printed names agree."""
-        return self.alignment is not None and int(self.alignment.inliers.sum()) >= _SURE_NAMES
-
-
 class _Run:
     """One page on its way through the stages; what is found so far stands in its attributes."""
 
@@ -222,51 +201,31 @@ class _Run:
     def align(self) -> None:
         """Stage 0: lead names, orientation, homography."""
         assert self.image is not None
-        looks = [self._look(self.image, 0)]
-        if self.options.flip_tta == "always" or (not looks[0].sure and self.options.flip_tta == "auto"):
-            looks.append(self._look(self.image, 0, flips=True))
-        if not any(look.sure for look in looks):
-            # The network knows upright pages best: turn and mirror the picture until the lead names fit.
-            for orientation in _TURNS:
-                looks.append(self._look(self.image, orientation))
-                if looks[-1].sure:
-                    break
-        best = max(looks, key=lambda look: look.score)
+        with self._timed("alignment"):
+            best, looks = search_page(
+                self.image, self._detect_labels, self.template, self.options.flip_tta, self.options.straightening
+            )
+        self.timings["alignment"] -= self.timings["label_detector"]
         found = best.alignment
-        self.diagnostics["looks"] = len(looks)
+        self.diagnostics["looks"] = looks
+        self.diagnostics["straightened"] = best.view.straightened
         if found is None:
             # Says what is wrong: no names at all, or names that do not fit together.
             found = fit_homography(best.keypoints, self.template)
-        self.labels = _label_table(best.keypoints, found.inliers, np.asarray(np.linalg.inv(best.to_canvas), np.float64))
+        self.labels = _label_table(
+            best.keypoints, found.inliers, np.asarray(np.linalg.inv(best.view.matrix), np.float64)
+        )
         self.diagnostics["labels_found"] = len(self.labels)
         # A page in the wrong place gives clean traces of wrong signals: doubt about the place is doubt about them all.
-        self.certainty *= min(1.0, len(self.labels) / _SURE_NAMES)
-        self.homography = found.to_image(best.to_canvas)
+        self.certainty *= min(1.0, len(self.labels) / SURE_NAMES)
+        self.homography = found.to_image(best.view.matrix)
         middle = jacobians(self.homography, np.array([[self.template.width / 2, self.template.height / 2]]))[0]
         self.diagnostics["orientation"] = int(dominant_orientation(middle[0]))
         self.diagnostics["alignment_score"] = round(found.score, 4)
         self.diagnostics["alignment_rms_px"] = round(found.rms_px, 3)
 
-    def _look(self, image: Image, orientation: int, flips: bool = False) -> _Look:
-        """Find the lead names, taking the page to be seen in ``orientation``; with ``flips``, four views averaged."""
-        with self._timed("alignment"):
-            upright, matrix = alignment.undo_orientation(image, orientation)
-            canvas, fitting = alignment.letterbox(upright, turn=False)
-            views = alignment.flip_views(canvas) if flips else canvas[None]
-        answers = [self._infer("label_detector", "page", _planes(view)) for view in views]
-        with self._timed("alignment"):
-            labels = np.stack([answer["label_probability"][0] for answer in answers])
-            orientations = np.stack([answer["orientation_probability"][0] for answer in answers])
-            if flips:
-                probability, _ = alignment.average_views(labels, orientations)
-            else:
-                probability = alignment.as_probability(labels[0])
-            keypoints = alignment.label_keypoints(probability)
-            try:
-                found = fit_homography(keypoints, self.template)
-            except StageError:
-                found = None
-        return _Look(keypoints, found, np.asarray(fitting @ matrix, np.float64))
+    def _detect_labels(self, view: Image) -> Mapping[str, NDArray[Any]]:
+        return self._infer("label_detector", "page", _planes(view))
 
     def rectify(self) -> None:
         """Stage 1: the lattice and one warp of the original."""
@@ -277,7 +236,7 @@ class _Run:
         answer = self._infer("grid_rectifier", "page", _planes(aligned))
         with self._timed("rectification"):
             nodes, trusted = self._lattice(answer, np.asarray(np.linalg.inv(to_aligned)))
-            if self.diagnostics["labels_found"] < _SURE_NAMES and self.diagnostics["lattice_score"] < _WHOLE_LATTICE:
+            if self.diagnostics["labels_found"] < SURE_NAMES and self.diagnostics["lattice_score"] < _WHOLE_LATTICE:
                 # Another printer's page: some names fall into place by chance, and so does half of the grid.
                 raise StageError(
                     RefusalCode.ALIGNMENT_FAILED,

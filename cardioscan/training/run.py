@@ -6,7 +6,7 @@ import copy
 import json
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -58,14 +58,15 @@ def make_task(options: TrainingOptions) -> Task:
 
     signals = open_signals(options.signals, 2000, options.seed)
     train, validation = split_records(len(signals))
-    kinds = {
-        "waveform_extractor": "WaveformTask",
-        "grid_rectifier": "GridTask",
-        "label_detector": "LabelTask",
-        "source_classifier": "SourceTask",
+    records = (np.asarray(train), np.asarray(validation))
+    if options.network == "source_classifier":
+        return tasks.SourceTask(signals, *records, options.image_size)
+    kinds: dict[str, Callable[..., Task]] = {
+        "waveform_extractor": tasks.WaveformTask,
+        "grid_rectifier": tasks.GridTask,
+        "label_detector": tasks.LabelTask,
     }
-    task: Task = getattr(tasks, kinds[options.network])(signals, np.asarray(train), np.asarray(validation))
-    return task
+    return kinds[options.network](signals, *records)
 
 
 def train(options: TrainingOptions) -> dict[str, float]:

@@ -14,18 +14,20 @@ import pytest
 
 from cardioscan import alignment
 from cardioscan.evaluation import compare
-from cardioscan.geometry import transform_points
+from cardioscan.geometry import dominant_orientation, jacobians, transform_points
 from cardioscan.homography import fit_homography
 from cardioscan.inference import Tensors
 from cardioscan.lattice import read_nodes, resolve_lattice
 from cardioscan.page import STANDARD_PAGE
-from cardioscan.pipeline import _TURNS, Digitizer, DigitizerOptions
+from cardioscan.pipeline import Digitizer, DigitizerOptions
 from cardioscan.rectification import dense_map
+from cardioscan.search import views
 from cardioscan.synthesis.dataset import RenderedPage, render_page
 from cardioscan.synthesis.simulator import SimulatedSignals
 from cardioscan.synthesis.views import label_map, lattice_truth
 
 SIGNALS = SimulatedSignals(16, seed=77)
+MIDDLE = np.array([[1100.0, 850.0]])
 
 
 def classes(labels: np.ndarray) -> np.ndarray:
@@ -38,6 +40,13 @@ class TrueMaps:
     def __init__(self, rendered: RenderedPage) -> None:
         self.rendered = rendered
         self.looks = 0
+        self.views = [
+            (
+                view.matrix,
+                int(dominant_orientation(jacobians(view.matrix @ rendered.geometry.homography, MIDDLE)[0][0])),
+            )
+            for view in views(rendered.image, "never", True)
+        ]
         self.to_aligned = np.eye(3)
         self.lattice: dict[str, np.ndarray] = {}
 
@@ -51,13 +60,10 @@ class TrueMaps:
         return {"source_probability": np.eye(12, dtype=np.float32)[:1]}
 
     def label_detector(self) -> dict[str, Any]:
-        looked = (0, *_TURNS)[self.looks]
+        to_canvas, orientation = self.views[self.looks]
         self.looks += 1
-        upright, matrix = alignment.undo_orientation(self.rendered.image, looked)
-        _, fitting = alignment.letterbox(upright, turn=False)
-        to_canvas = fitting @ matrix
         labels, _ = label_map(STANDARD_PAGE, self.rendered.geometry.after(to_canvas), (1440, 1152))
-        if looked != self.rendered.orientation:
+        if orientation != 0:
             labels = np.zeros_like(labels)
         else:
             found = fit_homography(alignment.label_keypoints(alignment.as_probability(classes(labels)[0])))
