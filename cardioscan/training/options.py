@@ -31,8 +31,6 @@ class TrainingOptions:
         workers: processes that render samples; 0 renders in the training process.
         validate_every: minutes between validations.
         pool: number of samples rendered ahead and used again with fresh draws of order; 0 renders each sample anew.
-        image_size: side of the pictures that the source classifier is trained on, px; 0 takes its own 456. Small ones
-            first (224) make the first hours four times as long.
     """
 
     network: str
@@ -50,4 +48,3 @@ class TrainingOptions:
     workers: int = 0
     validate_every: float = 10.0
     pool: int = 0
-    image_size: int = 0

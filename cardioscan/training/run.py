@@ -59,12 +59,11 @@ def make_task(options: TrainingOptions) -> Task:
     signals = open_signals(options.signals, 2000, options.seed)
     train, validation = split_records(len(signals))
     records = (np.asarray(train), np.asarray(validation))
-    if options.network == "source_classifier":
-        return tasks.SourceTask(signals, *records, options.image_size)
     kinds: dict[str, Callable[..., Task]] = {
         "waveform_extractor": tasks.WaveformTask,
         "grid_rectifier": tasks.GridTask,
         "label_detector": tasks.LabelTask,
+        "source_classifier": tasks.SourceTask,
     }
     return kinds[options.network](signals, *records)
 

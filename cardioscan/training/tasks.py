@@ -337,16 +337,6 @@ class SourceTask(_PageTask):
     batch_size = 8
     validation_recipes = tuple(RECIPES) * 4
 
-    def __init__(
-        self,
-        signals: SignalSource,
-        train: NDArray[np.integer],
-        validation: NDArray[np.integer],
-        image_size: int = 0,
-    ) -> None:
-        super().__init__(signals, train, validation)
-        self.image_size = image_size
-
     def sample(self, rng: Generator) -> Sample:
         """Render one training sample."""
         names = list(RECIPES)
@@ -356,7 +346,7 @@ class SourceTask(_PageTask):
         recipe = RECIPES[recipe_name]
         page = draw_page(self.signals, records, recipe.variety, rng)
         image = label_sample(page, recipe, rng, upright_share=0.9).image
-        thumbnail = source_thumbnail(image, self.image_size) if self.image_size else source_thumbnail(image)
+        thumbnail = source_thumbnail(image)
         return {
             "image": np.ascontiguousarray(thumbnail.transpose(2, 0, 1)),
             "category": np.array(int(recipe.category) - 1, np.int64),

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter1d
@@ -19,6 +20,7 @@ from cardioscan.page import (
     LeadSegment,
     PageTemplate,
 )
+from cardioscan.waveform.crossing import share_ink
 from cardioscan.waveform.fit import Curves, fit_samples
 from cardioscan.waveform.options import DecodingOptions
 from cardioscan.waveform.path import trace_paths
@@ -28,6 +30,7 @@ _END_TOLERANCE_PX = 2.0  # samples this far outside the first and last readable 
 _SMOOTHING_COLUMNS = 5  # ink is judged over this many columns
 _HARMLESS_RIVAL = 0.3  # coverage of other ink in the column that says nothing against the trace
 _DISC_SCALE_PX = 20.0  # disagreement of the two discs that takes a quarter of the confidence
+_PEN_REACH_PX = 4  # ink this far above or below a path is along it
 _BRIDGED = 0.5  # factor on the confidence of bridged samples
 
 
@@ -171,16 +174,28 @@ def _find_rows(coverage: NDArray[np.uint8], template: PageTemplate, options: Dec
     right = min(math.floor(max(segment.x_end for segment in template.segments)), template.width - 1)
     columns = np.arange(left, right + 1).astype(np.float64)
     half = min(round(options.band_mv * template.px_per_mv), template.height)
-    bands = np.zeros((template.n_rows, 2 * half, columns.size), np.uint8)
     tops = [round(zero) - half for zero in template.zero_mv_y]
-    for row, top in enumerate(tops):
-        a, b = max(top, 0), min(top + 2 * half, template.height)
-        bands[row, a - top : b - top] = coverage[row, a:b, left : right + 1]
+
+    def cut(maps: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        bands = np.zeros((template.n_rows, 2 * half, columns.size), np.uint8)
+        for row, top in enumerate(tops):
+            a, b = max(top, 0), min(top + 2 * half, template.height)
+            bands[row, a - top : b - top] = maps[row, a:b, left : right + 1]
+        return bands
 
     begins = np.zeros((template.n_rows, columns.size), bool)
     for segment in template.segments:
         begins[segment.row, max(math.ceil(segment.x_start) - left, 0)] = True
-    paths = trace_paths(bands, begins, options.jump_cost, options.blank_probability)
+    costs = (options.jump_cost, options.blank_probability, options.ink_gain)
+
+    def reach_of(own: NDArray[np.uint8], lent: NDArray[np.uint8]) -> NDArray[np.bool_]:
+        paths = trace_paths(cut(own), begins, *costs, cut(lent))
+        return _along(paths, begins, tops, left, own.shape)
+
+    if options.crossing:
+        coverage = share_ink(coverage, reach_of)
+    bands = cut(coverage)
+    paths = trace_paths(bands, begins, *costs)
 
     rows: list[_Row | None] = []
     gap_px = options.max_gap_s * template.px_per_s
@@ -200,6 +215,22 @@ def _find_rows(coverage: NDArray[np.uint8], template: PageTemplate, options: Dec
         stroke = _only(stroke, readable)
         rows.append(_Row(stroke, flat_stroke(band, stroke), readable, segments, columns, tops[row]))
     return rows
+
+
+def _along(
+    paths: Floats, begins: NDArray[np.bool_], tops: list[int], left: int, shape: tuple[int, ...]
+) -> NDArray[np.bool_]:
+    """(rows, height, width) bool: the pixels within about a pen of each row's path, moves inside columns included."""
+    entry = np.where(begins, paths, np.concatenate([paths[:, :1], paths[:, :-1]], axis=1))
+    top = np.asarray(tops)[:, None]
+    first = np.clip(np.minimum(entry, paths) + top - _PEN_REACH_PX, 0, shape[1] - 1).astype(np.int64)
+    last = np.clip(np.maximum(entry, paths) + top + _PEN_REACH_PX, 0, shape[1] - 1).astype(np.int64)
+    steps = np.zeros((shape[0], shape[1] + 1, shape[2]), np.int8)
+    rows, columns = np.indices(paths.shape)
+    steps[rows, first, left + columns] += 1
+    steps[rows, last + 1, left + columns] -= 1
+    inside = np.cumsum(steps, axis=1, dtype=np.int8)[:, :-1].astype(np.uint8)
+    return np.stack([cv2.dilate(row, np.ones((1, 5), np.uint8)) for row in inside]).astype(bool)
 
 
 def _read_row(row: _Row, radius: float, template: PageTemplate, options: DecodingOptions) -> tuple[Floats, Floats]:

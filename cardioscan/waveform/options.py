@@ -13,7 +13,9 @@ class DecodingOptions:
 
     Path:
         band_mv: the path stays within this many mV of the row's zero line.
-        jump_cost: cost of one px of vertical jump across blank paper; across ink a jump is nearly free.
+        jump_cost: cost of one px of vertical jump across blank paper.
+        crossing: whether a row may claim steep ink of other rows that its own strokes run into.
+        ink_gain: gain for one px of vertical jump through ink, as a share of ``jump_cost``.
         blank_probability: probability below which pixels are no more different from each other; it sets what a
             column without ink costs.
 
@@ -41,6 +43,8 @@ class DecodingOptions:
 
     band_mv: float = 6.0
     jump_cost: float = 0.1
+    ink_gain: float = 0.1
+    crossing: bool = True
     blank_probability: float = 0.1
     contrast_px: int = 5
     contrast_floor: float = 0.3
@@ -66,7 +70,16 @@ class DecodingOptions:
         for name in positive:
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive, not {getattr(self, name)}")
-        for name in ("smoothing_px", "hole_px", "reach_px", "rounds", "edge_sigma_x_px", "blur_px", "bend_share"):
+        for name in (
+            "ink_gain",
+            "smoothing_px",
+            "hole_px",
+            "reach_px",
+            "rounds",
+            "edge_sigma_x_px",
+            "blur_px",
+            "bend_share",
+        ):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} must not be negative, not {getattr(self, name)}")
         if self.contrast_px % 2 != 1:

@@ -1,9 +1,10 @@
 """One path per printed row through its coverage map: which ink is the trace.
 
 A Viterbi search whose states are heights. A column costs the negative logarithm of the coverage where the path leaves
-it; moving up or down inside a column costs the blank paper that is crossed, and next to nothing through ink, so a QRS
-may climb hundreds of pixels in one column while a jump to a blob beside the trace is dear. As the cost of a move is a
-difference of a cumulative sum, the best predecessor of every height comes from two running minima: a column is O(H).
+it; moving up or down inside a column costs the blank paper that is crossed, so that a jump to a blob beside the trace
+is dear, while running through ink gains a little: of two ways, the one that explains more of the row's ink is taken,
+and a letter inside an S wave is no short cut past the wave's tip. As the cost of a move is a difference of a cumulative
+sum, the best predecessor of every height comes from two running minima: a column is O(H).
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-_INK_MOVE_SHARE = 0.05  # cost of a px of ink, relative to a px of blank paper
 _VERTICAL_STEP = 2  # the path is sought at half the vertical resolution: it only names the stroke
+
+_LENT_SHARE = 0.7  # what other rows' ink counts in a column, relative to the row's own
+_LENT_GAIN = 0.5  # and what running through it gains
 
 
 def trace_paths(
@@ -20,6 +23,8 @@ def trace_paths(
     free: NDArray[np.bool_],
     jump_cost: float = 0.1,
     blank_probability: float = 0.1,
+    ink_gain: float = 0.1,
+    lent: NDArray[np.uint8] | None = None,
 ) -> NDArray[np.float64]:
     """Where each row's trace leaves each column.
 
@@ -28,17 +33,23 @@ def trace_paths(
         free: (R, W), columns in which the row's path may jump for (almost) nothing: a new lead begins there.
         jump_cost: cost per px of blank paper crossed.
         blank_probability: added to the coverage before the logarithm.
+        ink_gain: what a px of ink run through gains, as a share of ``jump_cost``.
+        lent: (R, H, W) uint8, ink of other rows that the path may run through as well (see
+            ``cardioscan.waveform.crossing``); None = none.
 
     Returns:
         (R, W) float64, heights in px of the bands.
     """
-    even = bands.shape[1] // _VERTICAL_STEP * _VERTICAL_STEP
-    ink = bands[:, :even].reshape(bands.shape[0], -1, _VERTICAL_STEP, bands.shape[2]).mean(axis=2, dtype=np.float32)
-    ink = np.ascontiguousarray(ink.transpose(2, 0, 1)) / np.float32(255)
+    ink = _columns(bands)
     width, rows, height = ink.shape
 
+    price = 1 - np.float32(1 + ink_gain) * ink
+    if lent is not None:
+        foreign = _columns(lent)
+        price = np.minimum(price, 1 - np.float32(1 + _LENT_GAIN * ink_gain) * foreign)
+        ink = np.maximum(ink, np.float32(_LENT_SHARE) * foreign)
+    price *= np.float32(jump_cost * _VERTICAL_STEP)
     emission = -np.log((ink + np.float32(blank_probability)) / np.float32(1 + blank_probability))
-    price = np.float32(jump_cost * _VERTICAL_STEP) * (1 - (1 - _INK_MOVE_SHARE) * ink)
     price[free.T] *= np.float32(0.01)
     climb = np.cumsum(price, axis=2, dtype=np.float32)
 
@@ -54,11 +65,20 @@ def trace_paths(
 
     path = np.empty((width, rows), np.int64)
     every = np.arange(rows)
+    index = np.arange(height)
     here = best[-1].argmin(axis=1)
     path[-1] = here
     for x in range(width - 1, 0, -1):
         up_to = climb[x]
-        here = (best[x - 1] + np.abs(up_to - up_to[every, here][:, None])).argmin(axis=1)
+        way = up_to - up_to[every, here][:, None]
+        here = (best[x - 1] + np.where(index > here[:, None], way, -way)).argmin(axis=1)
         path[x - 1] = here
     heights: NDArray[np.float64] = path.T * float(_VERTICAL_STEP) + (_VERTICAL_STEP - 1) / 2
     return heights
+
+
+def _columns(bands: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """(R, H, W) uint8 to (W, R, H / 2) float32 in 0..1."""
+    even = bands.shape[1] // _VERTICAL_STEP * _VERTICAL_STEP
+    halved = bands[:, :even].reshape(bands.shape[0], -1, _VERTICAL_STEP, bands.shape[2]).mean(axis=2, dtype=np.float32)
+    return np.ascontiguousarray(halved.transpose(2, 0, 1)) / np.float32(255)

@@ -1,0 +1,105 @@
+"""Traces of one row in the ink of another, and letters in the way."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from cardioscan.page import LEAD_INDEX, STANDARD_PAGE, LeadSegment
+from cardioscan.synthesis.strokes import stroke_coverage, trace_polyline
+from cardioscan.waveform import DecodingOptions, decode_rows
+from cardioscan.waveform.crossing import lendable_ink, share_ink
+
+PAGE = replace(
+    STANDARD_PAGE,
+    name="two rows",
+    width=434,
+    height=620,
+    zero_mv_y=(130.0, 300.0),
+    column_bounds=(20.0, 414.0),
+    segments=(LeadSegment("V1", 0, 20.0, 414.0, 0.0), LeadSegment("II", 1, 20.0, 414.0, 0.0)),
+)
+V1, II = LEAD_INDEX["V1"], LEAD_INDEX["II"]
+TIME = np.arange(1001)
+
+
+def wave(centre: float, width: float, height: float) -> NDArray[np.float64]:
+    return height * np.exp(-0.5 * ((centre - TIME) / width) ** 2)
+
+
+def page(upper: NDArray[np.float64], lower: NDArray[np.float64]) -> NDArray[np.uint8]:
+    """True coverage of the two rows."""
+    maps = []
+    for signal, zero in ((upper, 130.0), (lower, 300.0)):
+        line = trace_polyline(signal, 20.0, zero, PAGE.px_per_sample, PAGE.px_per_mv)
+        maps.append(stroke_coverage([line], 3.0, PAGE.width, PAGE.height))
+    return np.stack(maps)
+
+
+def by_place(coverage: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """As the network gives it: ink of either row belongs to the row in whose half of the page it lies."""
+    ink = coverage.max(axis=0)
+    upper = np.clip((215 - np.arange(PAGE.height)) / 10 + 0.5, 0, 1)[:, None]
+    return np.stack([ink * upper, ink * (1 - upper)]).astype(np.uint8)
+
+
+def worst_mv(read: NDArray[np.float64], truth: NDArray[np.float64], where: slice = slice(0, 1000)) -> float:
+    error = read[:1000][where] - truth[:1000][where]
+    return float(np.nanmax(np.abs(error - np.nanmedian(error))))
+
+
+@pytest.mark.parametrize("depth_mv", [1.6, 1.9])
+@pytest.mark.parametrize("centre", [300, 620])
+def test_a_deep_wave_keeps_its_tip(depth_mv: float, centre: int) -> None:
+    upper, lower = wave(centre, 8, -depth_mv), wave(800, 10, 0.6)
+    coverage = by_place(page(upper, lower))
+    found = decode_rows(coverage, PAGE)
+    alone = decode_rows(coverage, PAGE, options=DecodingOptions(crossing=False))
+    assert worst_mv(found.signals[V1], upper) < 0.15
+    assert worst_mv(alone.signals[V1], upper) > 0.4  # what it is for
+    assert worst_mv(found.signals[II], lower) < 0.15
+
+
+def test_flat_ink_is_not_lent() -> None:
+    upper, lower = wave(500, 30, 0.3), 0.2 * np.sin(TIME / 40)
+    coverage = page(upper, lower)
+    coverage[0, :, 150:260] = 0  # a gap in the upper row
+    assert not lendable_ink(coverage, coverage)[0].any()
+    found = decode_rows(coverage, PAGE)
+    hidden = slice(int((155 - 20) / PAGE.px_per_sample), int((255 - 20) / PAGE.px_per_sample))
+    assert np.isnan(found.signals[V1][hidden]).all()
+
+
+def test_steep_ink_that_does_not_touch_is_not_lent() -> None:
+    coverage = page(wave(300, 8, 0.9), wave(300, 8, 0.9))
+    assert not lendable_ink(coverage, coverage).any()
+    assert share_ink(coverage, lambda own, lent: pytest.fail("nothing to search for")) is coverage
+
+
+def test_what_is_borrowed_is_missing_elsewhere() -> None:
+    coverage = by_place(page(wave(300, 8, -1.8), wave(800, 10, 0.6)))
+    whole = page(wave(300, 8, -1.8), wave(800, 10, 0.6))
+    shared = share_ink(coverage, lambda own, lent: whole > 0)
+    tip = (whole[0] > 200) & (np.arange(PAGE.height)[:, None] > 230) & (np.arange(PAGE.height)[:, None] < 265)
+    assert tip.sum() > 40
+    assert (shared[0][tip] > 150).mean() > 0.9
+    assert (shared[1][tip] == 0).mean() > 0.9
+
+
+def test_a_letter_is_no_short_cut_past_the_tip() -> None:
+    upper = wave(500, 7, -0.9)
+    coverage = page(upper, 0.1 * np.sin(TIME / 30))
+    x = 20 + 500 * PAGE.px_per_sample
+    band = coverage[0]
+    bar = np.zeros_like(band)
+    cv2.line(bar, (round(x) - 5, 148), (round(x) + 5, 152), 250, 4)
+    coverage[0] = np.maximum(band, bar)
+    found = decode_rows(coverage, PAGE)
+    short = decode_rows(coverage, PAGE, options=DecodingOptions(ink_gain=0.0))
+    tip = slice(490, 510)
+    assert np.nanmin(found.signals[V1][tip]) < -0.8
+    assert np.nanmin(short.signals[V1][tip]) >= np.nanmin(found.signals[V1][tip]) - 0.01
