@@ -71,4 +71,6 @@ $(BASE): pyproject.toml | $(BIN)/python
 # torch, torchvision and timm are named together so that pip picks versions that belong together.
 $(DEV): pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet torch torchvision timm -e '.[all]'
+	@$(BIN)/python -m pip install --quiet --no-deps 'nvidia-pytriton>=0.5' || \
+	echo "No Triton server for this machine: the tests that need one are skipped" >&2
 	@touch $(BASE) $@

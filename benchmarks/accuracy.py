@@ -15,12 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.progress import track
 
+from benchmarks.clinical import clinical_rows
 from benchmarks.common import data_option, report, signals_of
 from cardioscan import Digitizer, DigitizerOptions, EcgRecord
+from cardioscan.clinical import compare_clinical
 from cardioscan.evaluation import agreement, compare, read_truth
 from cardioscan.measure import PageScore, SetScore, finite_or_none
 from cardioscan.plots import overlay_of
-from cardioscan.synthesis.dataset import render_page
+from cardioscan.synthesis.dataset import RenderedPage, render_page
 from cardioscan.synthesis.recipes import RECIPES
 from cardioscan.synthesis.signals import open_signals, split_records
 
@@ -38,12 +40,18 @@ class Page:
 
 def rendered_pages(recipe: str, n: int, signals: str | None, seed: int = 7) -> Iterator[Page]:
     """Pages of one recipe, from records that training never sees."""
+    for name, rendered in renderings(recipe, n, signals, seed):
+        yield Page(name, rendered.image, rendered.page.printed_signals())
+
+
+def renderings(recipe: str, n: int, signals: str | None, seed: int = 7) -> Iterator[tuple[str, RenderedPage]]:
+    """The same pages by name, with everything that is true about them."""
     source = open_signals(signals, 200, seed)
     _, held_out = split_records(len(source))
     for index in range(n):
         rng = np.random.default_rng([seed, index])
         rendered = render_page(source.record(int(held_out[index % len(held_out)])), recipe, rng)
-        yield Page(f"{recipe}-{index:03d}", rendered.image, rendered.page.printed_signals())
+        yield f"{recipe}-{index:03d}", rendered
 
 
 def photographs(data: Path) -> Iterator[Page]:
@@ -119,22 +127,27 @@ def pages_agreement(digitizer: Digitizer, data: Path) -> list[dict[str, object]]
 @click.option("-n", "count", default=10, help="Rendered pages per recipe.")
 @click.option("--overlays", type=click.Path(path_type=Path), help="Write the traces over each page here.")
 @click.option("--models", type=click.Path(path_type=Path), help="Another model repository.")
+@click.option("--clinical", is_flag=True, help="Compare heart rate, intervals and ST levels too (extra 'clinical').")
 @click.option("--name", default="accuracy", help="Name of the result file.")
-def main(data: Path, sets: str, count: int, overlays: Path | None, models: Path | None, name: str) -> None:
+def main(
+    data: Path, sets: str, count: int, overlays: Path | None, models: Path | None, clinical: bool, name: str
+) -> None:
     """Measure accuracy and print the tables."""
     digitizer = Digitizer(options=DigitizerOptions(models=models))
-    rows, details = [], []
+    rows, details, measures = [], [], []
     for chosen in sets.split(","):
         if chosen == "pages":
             report(f"{name}-pages", "Two versions of one ECG", pages_agreement(digitizer, data))
             continue
         photos = list(photographs(data)) if chosen == "photos" else []
         pages = photos or rendered_pages(chosen, count, signals_of(data))
-        records, scores = [], []
+        records, scores, comparisons = [], [], []
         for page in track(pages, chosen, total=len(photos) or count):
             record, score = digitize(digitizer, page, overlays)
             records.append(record)
             scores.append(score)
+            if clinical:
+                comparisons.append(compare_clinical(np.array(record.signals), page.truth))
             details.append(
                 {
                     "page": page.name,
@@ -150,6 +163,9 @@ def main(data: Path, sets: str, count: int, overlays: Path | None, models: Path 
                 }
             )
         rows.append(set_row(chosen, records, scores))
+        measures += clinical_rows(chosen, comparisons) if clinical else []
+    if measures:
+        report(f"{name}-clinical", "Heart rate, intervals and ST levels, digitized against true", measures)
     if rows:
         report(f"{name}-by-page", "Accuracy by page", details)
         report(name, "Accuracy", rows)

@@ -26,6 +26,8 @@ class RefusalCode(str, Enum):
     ALIGNMENT_FAILED = "alignment_failed"
     GRID_NOT_FOUND = "grid_not_found"
     TRACE_NOT_FOUND = "trace_not_found"
+    DEADLINE_EXCEEDED = "deadline_exceeded"
+    SERVER_OVERLOADED = "server_overloaded"
     INTERNAL_ERROR = "internal_error"
 
 
@@ -59,6 +61,30 @@ class ModelError(CardioscanError):
     """A network's file is missing, damaged, or does not match its ``NetworkSpec``."""
 
 
+class ServingError(CardioscanError):
+    """Base of everything that goes wrong between a client and a server of models."""
+
+
+class ServerStartError(ServingError):
+    """The server that was to be started here did not start, or ended by itself."""
+
+
+class ServerUnavailableError(ServingError):
+    """No server answers, it is stopping, its models are not loaded, or it does not let this client in."""
+
+
+class ServerOverloadedError(ServingError):
+    """The server has more requests than it can take and rejected this one; it can be sent again later."""
+
+
+class DeadlineExceededError(ServingError):
+    """The time for a page or a request was over before the answer came."""
+
+
+class ModelContractError(ServingError):
+    """The server's models are not those that this client was made for: names, versions, tensors or weights differ."""
+
+
 class InvalidRecordError(CardioscanError, ValueError):
     """Signals, confidences or times that contradict each other; raised by ``EcgRecord``."""
 
@@ -72,12 +98,10 @@ class SignalSourceError(CardioscanError):
 
 
 class MissingDependencyError(CardioscanError, ImportError):
-    """An optional package is needed; the message names the extra that installs it."""
+    """An optional package is needed; the message names the extra, or the command, that installs it."""
 
-    def __init__(self, package: str, extra: str, purpose: str) -> None:
-        super().__init__(
-            f"{purpose} needs the package '{package}', which is not installed. "
-            f"Install it with: pip install 'cardioscan[{extra}]'"
-        )
+    def __init__(self, package: str, extra: str, purpose: str, command: str = "") -> None:
+        command = command or f"pip install 'cardioscan[{extra}]'"
+        super().__init__(f"{purpose} needs the package '{package}', which is not installed. Install it with: {command}")
         self.package = package
         self.extra = extra

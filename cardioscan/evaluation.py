@@ -20,6 +20,7 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from cardioscan.clinical import ClinicalComparison, ClinicalSummary, compare_clinical, measure_clinical
 from cardioscan.errors import FormatError
 from cardioscan.formats import read_signals
 from cardioscan.measure import (
@@ -64,11 +65,15 @@ _MISSING_INT16: Final = -32768
 
 @dataclass(frozen=True)
 class PageRow:
-    """One line of the table: the truth's name, the prediction's file (None where there is none) and the score."""
+    """One line of the table: the truth's name, the prediction's file (None where there is none) and the score.
+
+    ``clinical`` holds heart rate, intervals and ST levels of both sides where they were asked for.
+    """
 
     truth: str
     prediction: str | None
     score: PageScore
+    clinical: ClinicalComparison | None = None
 
     def to_json_dict(self) -> dict[str, Any]:
         """The line as plain JSON values: means over the leads, infinities and NaN as None."""
@@ -79,16 +84,21 @@ class PageRow:
             "snr_db": finite_or_none(self.score.snr_db),
             "r": finite_or_none(self.score.mean_r) if self.score.digitized else None,
             "rmse_mv": finite_or_none(self.score.mean_rmse_mv) if self.score.digitized else None,
+            **({} if self.clinical is None else {"clinical": self.clinical.to_json_dict()}),
         }
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A scored set: the sum, a row per page (by name), and predictions that no truth belongs to."""
+    """A scored set: the sum, a row per page (by name), and predictions that no truth belongs to.
+
+    ``clinical`` sums up heart rate, intervals and ST levels where they were asked for.
+    """
 
     score: SetScore
     rows: tuple[PageRow, ...]
     unmatched: tuple[str, ...]
+    clinical: ClinicalSummary | None = None
 
     def to_json_dict(self) -> dict[str, Any]:
         """Everything as plain JSON values."""
@@ -96,10 +106,13 @@ class Evaluation:
             "set": self.score.to_json_dict(),
             "pages": [row.to_json_dict() for row in self.rows],
             "unmatched_predictions": list(self.unmatched),
+            **({} if self.clinical is None else {"clinical": self.clinical.to_json_dict()}),
         }
 
 
-def evaluate_paths(pred: str | Path, truth: str | Path, printed: Printed = "auto") -> Evaluation:
+def evaluate_paths(
+    pred: str | Path, truth: str | Path, printed: Printed = "auto", clinical: bool = False
+) -> Evaluation:
     """Score digitized pages on disk; the module's text says how they are matched.
 
     Args:
@@ -108,10 +121,11 @@ def evaluate_paths(pred: str | Path, truth: str | Path, printed: Printed = "auto
         printed: which samples of the truth are on the page. "all": every finite one. "standard": only those of
             the standard 3x4+1 layout. "auto": "standard" for a truth that is whole for all leads (no page of this
             kind prints that much), else "all".
+        clinical: measure heart rate, intervals and ST levels too (:mod:`cardioscan.clinical`, extra ``clinical``).
 
     Raises:
         FormatError: a path is missing or unreadable, nothing was found, or a single file matches none of the truths.
-        MissingDependencyError: WFDB files are read without the package ``wfdb``.
+        MissingDependencyError: WFDB files without the package ``wfdb``, or ``clinical`` without ``neurokit2``.
     """
     truths = _read_truths(Path(truth))
     if printed != "all":
@@ -127,13 +141,19 @@ def evaluate_paths(pred: str | Path, truth: str | Path, printed: Printed = "auto
     wanted = truths if Path(pred).is_dir() else {name: truths[name] for name in matches}
     rows = []
     for name, signals in wanted.items():
-        for stem in matches.get(name, ()):
-            predicted = _read_prediction(files[stem])
+        true_measures = measure_clinical(signals) if clinical else None
+        for stem in matches.get(name, (None,)):
+            predicted = None if stem is None else _read_prediction(files[stem])
             score = refused_page(signals) if predicted is None else compare(predicted, signals)
-            rows.append(PageRow(name, stem, score))
-        if name not in matches:
-            rows.append(PageRow(name, None, refused_page(signals)))
-    return Evaluation(SetScore.from_pages([row.score for row in rows]), tuple(rows), tuple(unmatched))
+            measures = None if true_measures is None else compare_clinical(predicted, true_measures)
+            rows.append(PageRow(name, stem, score, measures))
+    compared = [row.clinical for row in rows if row.clinical is not None]
+    return Evaluation(
+        score=SetScore.from_pages([row.score for row in rows]),
+        rows=tuple(rows),
+        unmatched=tuple(unmatched),
+        clinical=ClinicalSummary.from_comparisons(compared) if clinical else None,
+    )
 
 
 def match_predictions(stems: Iterable[str], truths: Iterable[str]) -> tuple[dict[str, list[str]], list[str]]:

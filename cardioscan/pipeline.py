@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cardioscan import alignment, signal
+from cardioscan.confidence import lead_features, page_noise_mv, trust
 from cardioscan.errors import CardioscanError, PageRefusedError, RefusalCode, StageError
 from cardioscan.geometry import dominant_orientation, jacobians, smooth_lattice, transform_points
 from cardioscan.gridlines import refine_lines
@@ -92,6 +93,9 @@ class Digitization:
         lattice: (44, 57, 2) float64 (x, y) px in ``image`` of the 5 mm nodes; None before stage 1.
         rectified: (1700, 2200, 3) uint8 RGB; None before stage 1 is through.
         row_coverage: (4, 1700, 2200) uint8 as the waveform extractor answered; None before stage 2.
+        lead_features: (12, 9) float64, what the leads' confidence rests on (``cardioscan.confidence``); None where
+            refused.
+        certainty: 0..1, doubt about where the page lies, a factor of every confidence.
     """
 
     record: EcgRecord
@@ -101,6 +105,8 @@ class Digitization:
     lattice: Floats | None = None
     rectified: Image | None = None
     row_coverage: Image | None = None
+    lead_features: Floats | None = None
+    certainty: float = 1.0
 
 
 class Digitizer:
@@ -362,14 +368,19 @@ class _Run:
         """Post-process the signals and make the record."""
         with self._timed("signal"):
             signals = np.array(self.decoded.signals)
-            confidence = np.array(self.decoded.confidence) * np.float32(self.certainty)
-            self._merge_lead_two(signals, confidence)
+            clarity = np.array(self.decoded.confidence)
+            short = self.decoded.duplicates.get("II")
+            noise = page_noise_mv(signals, None if short is None else short.signal)
+            self._merge_lead_two(signals, clarity)
             if self.options.savitzky_golay:
                 signals = signal.savitzky_golay(signals)
             if self.options.einthoven:
-                signals = signal.einthoven_redistribute(signals, confidence)
-            rate = signal.heart_rate_bpm(signals, confidence)
+                signals = signal.einthoven_redistribute(signals, clarity)
+            features = lead_features(signals, clarity, noise, self._moved_px(), self.template)
+            confidence = trust(clarity, features) * np.float32(self.certainty)
+            rate = signal.heart_rate_bpm(signals, clarity * np.float32(self.certainty))
         self.diagnostics["pen_px"] = round(float(self.decoded.pen_px), 3)
+        self.diagnostics["noise_mv"] = round(noise[0], 4)
         record = EcgRecord(
             name=self.name,
             signals=signals,
@@ -385,14 +396,18 @@ class _Run:
             diagnostics=self.diagnostics,
         )
         traces = {name: self._to_image(points) for name, points in self.decoded.traces.items()}
-        return replace(self._details(record), traces=traces)
+        return replace(self._details(record), traces=traces, lead_features=features, certainty=self.certainty)
 
-    def _merge_lead_two(self, signals: Floats, confidence: NDArray[np.float32]) -> None:
+    def _moved_px(self) -> float | None:
+        lines = self.diagnostics.get("lines")
+        return float(lines["moved_px"]) if lines and lines["applied"] else None
+
+    def _merge_lead_two(self, signals: Floats, clarity: NDArray[np.float32]) -> None:
         """Let the short print of lead II help its rhythm row, in place."""
         lead, short = LEAD_INDEX["II"], self.decoded.duplicates.get("II")
         if short is not None:
-            signals[lead], confidence[lead] = signal.merge_duplicate(
-                signals[lead], confidence[lead], short.signal, short.confidence * np.float32(self.certainty)
+            signals[lead], clarity[lead] = signal.merge_duplicate(
+                signals[lead], clarity[lead], short.signal, short.confidence
             )
 
     def refuse(self, error: PageRefusedError) -> Digitization:

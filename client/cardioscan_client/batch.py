@@ -15,7 +15,15 @@ from typing import TYPE_CHECKING, Any, Final
 import cv2
 import numpy as np
 
-from cardioscan.errors import CardioscanError, FormatError, ImageError, PageRefusedError, RefusalCode
+from cardioscan.errors import (
+    CardioscanError,
+    DeadlineExceededError,
+    FormatError,
+    ImageError,
+    PageRefusedError,
+    RefusalCode,
+    ServerOverloadedError,
+)
 from cardioscan.images import count_pages
 from cardioscan.page import LEADS, RECORD_SAMPLES
 from cardioscan.plots import overlay_of
@@ -24,6 +32,7 @@ from cardioscan_client.naming import page_name, printable, unique_stems
 
 if TYPE_CHECKING:
     from cardioscan.pipeline import Digitization, Digitizer
+    from cardioscan_client.connection import TritonOptions
 
 ALWAYS_WRITTEN: Final = ("csv", "json")
 MAX_OVERLAY_SIDE: Final = 2400
@@ -44,6 +53,7 @@ class BatchOptions:
         models: folder of the model repository; None for the usual places.
         pipeline: fields of ``DigitizerOptions`` that differ from its defaults.
         threads: CPU threads per process.
+        server: the server that runs the networks; None runs them in each process.
     """
 
     directory: Path
@@ -53,6 +63,7 @@ class BatchOptions:
     models: Path | None = None
     pipeline: Mapping[str, Any] = field(default_factory=dict)
     threads: int = 1
+    server: TritonOptions | None = None
 
 
 @dataclass(frozen=True)
@@ -126,10 +137,15 @@ class PageResult:
 
 
 def make_digitizer(options: BatchOptions) -> Digitizer:
-    """The digitizer of a batch; it loads the networks into this process at the first page that needs them."""
+    """The digitizer of a batch; without a server, it loads the networks at the first page that needs them."""
     from cardioscan.pipeline import Digitizer, DigitizerOptions
 
-    return Digitizer(options=DigitizerOptions(models=options.models, threads=options.threads, **options.pipeline))
+    pipeline = DigitizerOptions(models=options.models, threads=options.threads, **options.pipeline)
+    if options.server is not None:
+        from cardioscan_client.triton import ServedDigitizer
+
+        return ServedDigitizer(options.server, pipeline)
+    return Digitizer(options=pipeline)
 
 
 DigitizerFactory = Callable[[BatchOptions], "Digitizer"]
@@ -165,7 +181,8 @@ class PageRunner:
         """Digitize one page and write its files.
 
         Raises:
-            CardioscanError: the call itself is wrong (a missing model or package); no other page would fare better.
+            CardioscanError: the call itself is wrong (a missing model, package or server); no other page would fare
+                better.
         """
         details: Digitization | None = None
         try:
@@ -175,6 +192,10 @@ class PageRunner:
             record = details.record
         except PageRefusedError as error:
             record = EcgRecord.refused(job.name, [Reason(error.code, printable(error.detail))])
+        except (DeadlineExceededError, ServerOverloadedError) as error:  # the server still serves: so may the next page
+            late = isinstance(error, DeadlineExceededError)
+            code = RefusalCode.DEADLINE_EXCEEDED if late else RefusalCode.SERVER_OVERLOADED
+            record = EcgRecord.refused(job.name, [Reason(code, printable(str(error)))])
         except CardioscanError:
             raise
         except Exception as error:  # whatever it is, it is the trouble of this page alone

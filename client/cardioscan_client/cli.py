@@ -98,6 +98,13 @@ def main() -> None:
     type=click.Choice(["auto", "always", "never"]),
     help="When to look for the lead names on the flipped page too.  [default: auto, where there is doubt]",
 )
+@click.option("--server", metavar="HOST:PORT", help="Run the networks on this server (see 'cardioscan serve').")
+@click.option(
+    "--timeout", type=click.FloatRange(min=0, min_open=True), default=120, show_default=True, help="Seconds per page."
+)
+@click.option("--tls", is_flag=True, help="Encrypt the connection to the server.")
+@click.option("--tls-ca", metavar="FILE", help="Certificates (PEM) to trust; implies --tls.")
+@click.option("--token", envvar="CARDIOSCAN_TOKEN", help="Password of the server. Default: $CARDIOSCAN_TOKEN.")
 def digitize(
     inputs: tuple[str, ...],
     output: Path,
@@ -107,6 +114,11 @@ def digitize(
     jobs: int,
     as_json: bool,
     models: Path | None,
+    server: str | None,
+    timeout: float,
+    tls: bool,
+    tls_ca: str | None,
+    token: str | None,
     **pipeline: Any,
 ) -> None:
     """Digitize ECG pages: files, folders and glob patterns; every page of a PDF or TIFF.
@@ -122,6 +134,7 @@ def digitize(
       cardioscan digitize page.jpg -o out/ --overlay
       cardioscan digitize report.pdf --page 2 -o out/
       cardioscan digitize 'archive/**/*.jpg' --jobs 4 --json -o out/ > log.jsonl
+      cardioscan digitize scans/ --server localhost:8001 --timeout 60 --jobs 4 -o out/
     """
     from cardioscan.images import expand_inputs
     from cardioscan_client.batch import BatchOptions, check_formats, run_batch
@@ -138,6 +151,7 @@ def digitize(
         models=models,
         pipeline={key: value for key, value in pipeline.items() if value is not None},
         threads=max(1, available_cpus() // jobs),
+        server=_reach(server, page_timeout_s=timeout, tls=tls, ca_file=tls_ca, token=token),
     )
     files = expand_inputs(inputs)
     output.mkdir(parents=True, exist_ok=True)
@@ -150,6 +164,16 @@ def digitize(
     raise click.exceptions.Exit(OK if report.all_complete else SOME_REFUSED)
 
 
+def _reach(server: str | None, **options: Any) -> Any:
+    """How to reach the server; None without one."""
+    if server is None:
+        return None
+    from cardioscan_client.connection import TritonOptions
+
+    # A page has a deadline; a single request needs none that is shorter.
+    return TritonOptions(server, request_timeout_s=options["page_timeout_s"], **options)
+
+
 @main.command()
 @click.argument("pred", type=click.Path(exists=True, path_type=Path))
 @click.argument("truth", type=click.Path(exists=True, path_type=Path))
@@ -160,8 +184,13 @@ def digitize(
     show_default=True,
     help="Which samples of the truth are on the page; auto: the standard layout's where the truth has no gap.",
 )
+@click.option(
+    "--clinical/--no-clinical",
+    default=None,
+    help="Compare heart rate, PR, QRS, QT and ST level too.  [default: where neurokit2 is installed]",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of tables.")
-def evaluate(pred: Path, truth: Path, printed: Any, as_json: bool) -> None:
+def evaluate(pred: Path, truth: Path, printed: Any, clinical: bool | None, as_json: bool) -> None:
     """Score digitized pages against ground truth.
 
     PRED is a folder that 'cardioscan digitize' wrote, or one of its files; TRUTH a WFDB header (.hea), an .npz, or a
@@ -175,7 +204,15 @@ def evaluate(pred: Path, truth: Path, printed: Any, as_json: bool) -> None:
     from cardioscan.evaluation import evaluate_paths
     from cardioscan_client.report import print_evaluation
 
-    evaluation = evaluate_paths(pred, truth, printed)
+    if clinical is not False:
+        try:
+            _require("neurokit2", "clinical", "Measuring heart rate and intervals")
+        except MissingDependencyError as missing:
+            if clinical:
+                raise
+            click.echo(f"no clinical measures: {missing}", err=True)
+            clinical = False
+    evaluation = evaluate_paths(pred, truth, printed, clinical is not False)
     if as_json:
         click.echo(json.dumps(evaluation.to_json_dict(), indent=2))
     else:
@@ -309,3 +346,89 @@ def _checkpoints(network: str, checkpoint: Path) -> dict[str, Path]:
     if not found:
         raise click.UsageError(f"no checkpoint {checkpoint / (network if network != 'all' else 'NETWORK') / 'last.pt'}")
     return found
+
+
+@main.command()
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder to write; Triton's --model-repository.",
+)
+@click.option(
+    "--flavour",
+    type=click.Choice(["onnxruntime", "tensorrt", "cpu"]),
+    default="onnxruntime",
+    show_default=True,
+    help="What serves it: ONNX Runtime with TensorRT on a GPU, TensorRT plans, or ONNX Runtime on a CPU.",
+)
+@click.option("--models", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Folder of the networks.")
+@click.option("--link", is_flag=True, help="Link the ONNX files instead of copying them.")
+@click.option("--threads", type=click.IntRange(min=0), default=0, help="cpu: threads per network; 0: all cores.")
+@click.option("--compute-capability", "capabilities", multiple=True, help="tensorrt: a GPU to serve, such as 8.9.")
+@click.option("--tensorrt-version", help="tensorrt: version that builds and runs the plans, such as 10.9.")
+def repository(output: Path, models: Path | None, capabilities: tuple[str, ...], **options: Any) -> None:
+    """Write a model repository for Triton from the released networks.
+
+    For the flavour tensorrt, the commands that build the missing plans on the GPU are printed.
+
+    \b
+    Examples:
+      cardioscan repository --flavour cpu --threads 2 -o served/
+      cardioscan repository --flavour tensorrt --compute-capability 8.9 --tensorrt-version 10.9 -o served/
+    """
+    from cardioscan.specs import SPECS, find_model_file
+    from cardioscan_client.naming import printable
+    from cardioscan_export.repository import RepositoryOptions, plan_command, write_repository
+
+    given = {key: value for key, value in options.items() if value is not None}
+    if capabilities:
+        given["compute_capabilities"] = capabilities
+    written = write_repository(output, RepositoryOptions(**given), models)
+    for model in written:
+        click.echo(f"{model.name}: version {model.version}, {printable(model.folder)}")
+    missing = [(model.name, plan) for model in written for plan in model.missing]
+    if missing:
+        click.echo("plans still to be built, each on its GPU with that TensorRT:")
+    for name, plan in missing:
+        click.echo(plan_command(SPECS[name], Path(str(find_model_file(name, models))), plan))
+
+
+@main.command()
+@click.option(
+    "--model-repository",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Repository of the flavour cpu. Default: written from the released networks to a temporary folder.",
+)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0: all.")
+@click.option("--grpc-port", type=click.IntRange(0, 65535), default=8001, show_default=True, help="0: any free port.")
+@click.option("--http-port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0: any free port.")
+@click.option("--metrics-port", type=click.IntRange(0, 65535), default=8002, show_default=True, help="0: any free one.")
+@click.option("--threads", type=click.IntRange(min=0), default=0, help="Threads per network; 0: all cores.")
+@click.option("--log", type=click.Path(dir_okay=False, path_type=Path), help="File for the server's log.")
+@click.argument("arguments", nargs=-1, metavar="[-- TRITON_OPTIONS...]")
+def serve(
+    model_repository: Path | None, threads: int, log: Path | None, arguments: tuple[str, ...], **ports: Any
+) -> None:
+    """Run a Triton server with the networks on this machine's CPU, until Ctrl-C.
+
+    Needs the package nvidia-pytriton, no container and no GPU. What follows -- is passed on to tritonserver.
+
+    \b
+    Examples:
+      cardioscan serve
+      cardioscan serve --host 0.0.0.0 --grpc-port 9001 --log triton.log
+      cardioscan serve -- --grpc-use-ssl=true --grpc-server-cert=server.pem --grpc-server-key=server.key
+    """
+    from tempfile import TemporaryDirectory
+
+    from cardioscan_client.serve import ServerOptions, TritonServer, run_server
+
+    options = ServerOptions(arguments=arguments, **ports)
+    with TemporaryDirectory(prefix="cardioscan-models-") as folder:
+        if model_repository is None:
+            from cardioscan_export.repository import RepositoryOptions, write_repository
+
+            write_repository(folder, RepositoryOptions("cpu", threads=threads, link=True))
+        run_server(TritonServer(model_repository or Path(folder), options, log), click.echo)

@@ -17,6 +17,7 @@ from cardioscan_client.batch import PageResult
 from cardioscan_client.naming import printable
 
 if TYPE_CHECKING:
+    from cardioscan.clinical import ClinicalSummary
     from cardioscan.evaluation import Evaluation
 
 
@@ -138,8 +139,37 @@ def print_evaluation(evaluation: Evaluation) -> None:
     width = max(map(len, figures_of_set))
     for name, value in figures_of_set.items():
         click.echo(f"{name:<{width}}  {value}")
+    if evaluation.clinical is not None:
+        _print_clinical(evaluation.clinical, console)
     for name in evaluation.unmatched:
         click.echo(f"no truth belongs to {name}: not counted", err=True)
+
+
+# Name, unit and digits of each clinical measure.
+_CLINICAL = {
+    "heart_rate_bpm": ("heart rate", "1/min", 2),
+    "pr_ms": ("PR", "ms", 1),
+    "qrs_ms": ("QRS", "ms", 1),
+    "qt_ms": ("QT", "ms", 1),
+    "qtc_bazett_ms": ("QTc Bazett", "ms", 1),
+    "qtc_fridericia_ms": ("QTc Fridericia", "ms", 1),
+    "st_mv": ("ST at J+60 ms", "mV", 3),
+}
+
+
+def _print_clinical(summary: ClinicalSummary, console: Console) -> None:
+    """Print clinical measures of the digitized against the true signals; "of" counts what the truth allows."""
+    table = Table("measure", "unit", box=None, pad_edge=False)
+    for name in ("n", "of", "mean abs. error", "bias"):
+        table.add_column(name, justify="right")
+    for key, row in summary.measures.items():
+        name, unit, digits = _CLINICAL[key]
+        errors = (_number(row.mean_absolute_error, digits), _number(row.bias, digits))
+        table.add_row(name, unit, str(row.n), str(row.n_true), *errors)
+    console.print()
+    console.print(table)
+    share = 100 * summary.heart_rate_within_1
+    click.echo(f"heart rate within 1/min of the truth: {_number(share, 1)} % of digitized pages")
 
 
 def _number(value: float, digits: int) -> str:

@@ -65,7 +65,7 @@ def export_network(
         raise ModelError(f"{path} is {size / 1e6:.0f} MB; releases must stay under {MAX_FILE_BYTES / 1e6:.0f} MB")
     digest = specs.file_sha256(path)
     config = Path(repository) / name / "config.pbtxt"
-    config.write_text(config_pbtxt(spec), encoding="utf-8")
+    config.write_text(config_pbtxt(spec, sha256=digest), encoding="utf-8")
     notes = {
         "version": spec.version,
         "sha256": digest,

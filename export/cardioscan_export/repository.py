@@ -1,14 +1,210 @@
-"""The model repository: ``config.pbtxt`` derived from a ``NetworkSpec``."""
+"""The model repository that Triton serves: folders and ``config.pbtxt``, derived from the ``NetworkSpec``s.
+
+There are three flavours, with the same names, tensors and versions:
+
+* ``onnxruntime``: the ONNX Runtime backend with its TensorRT accelerator, for a GPU; what the checkout holds.
+* ``tensorrt``: TensorRT plans, one per compute capability and TensorRT version.
+* ``cpu``: the Python backend running ONNX Runtime, for a Triton that has nothing else (``cardioscan serve``).
+"""
 
 from __future__ import annotations
 
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
-from cardioscan.specs import NetworkSpec, TensorSpec
+from cardioscan.errors import ModelError
+from cardioscan.specs import SPECS, NetworkSpec, TensorSpec, check_model_file, file_sha256, find_model_file
+
+FLAVOURS: Final = ("onnxruntime", "tensorrt", "cpu")
+"""What a repository can be written for."""
+
+TENSORRT_VERSION: Final = "10.9"
+"""TensorRT for which plans are named unless another is given."""
+COMPUTE_CAPABILITIES: Final = ("7.5", "8.0", "8.6", "8.9", "9.0")
+"""GPUs for which plans are named unless others are given: T4, A100, A10, L4, H100."""
+ENGINE_CACHE: Final = "/var/cache/cardioscan/tensorrt"
+"""Folder on the server in which TensorRT keeps engines and timings; outside the repository, which is read-only."""
+
+QUEUE_SIZE: Final = 64
+CPU_QUEUE_SIZE: Final = 16
+"""Pages that may wait for a network; more are rejected. A CPU needs seconds a page, so fewer may wait for it."""
+QUEUE_TIMEOUT_US: Final = 20_000_000
+CPU_QUEUE_TIMEOUT_US: Final = 60_000_000
+"""How long a request may wait at most; a request can ask for less, and the client always does."""
+CPU_MAX_BATCH: Final = 2
+"""Largest batch of the CPU flavour. There a batch is no faster than its pages one by one: the waveform extractor took
+3.6 s of CPU time for one page and 8.2 s for two, and 0.6 GB more. A larger one would only make the warm-up longer."""
 
 _TYPES: Final = {"uint8": "TYPE_UINT8", "float32": "TYPE_FP32", "float16": "TYPE_FP16"}
-QUEUE_TIMEOUT_US: Final = 20_000_000
-QUEUE_SIZE: Final = 64
+_WORKSPACE_BYTES: Final = 4 << 30
+_CPU_MODEL: Final = Path(__file__).with_name("cpu_model.py")
+
+
+@dataclass(frozen=True)
+class RepositoryOptions:
+    """How a model repository is written.
+
+    Attributes:
+        flavour: one of ``FLAVOURS``.
+        threads: threads of the arithmetic per network on a CPU; 0 uses all cores.
+        compute_capabilities: GPUs that the plans of the flavour ``tensorrt`` are for.
+        tensorrt_version: TensorRT that builds and runs these plans.
+        engine_cache: folder on the server for engines and timings of TensorRT.
+        link: link the ONNX files instead of copying them.
+        verify: compare the ONNX files with the release; switch off for weights of your own.
+    """
+
+    flavour: str = "onnxruntime"
+    threads: int = 0
+    compute_capabilities: tuple[str, ...] = COMPUTE_CAPABILITIES
+    tensorrt_version: str = TENSORRT_VERSION
+    engine_cache: str = ENGINE_CACHE
+    link: bool = False
+    verify: bool = True
+
+
+@dataclass(frozen=True)
+class WrittenModel:
+    """One network as it was written.
+
+    Attributes:
+        name, version: of the network.
+        folder: its folder in the repository; holds ``config.pbtxt`` and the version's folder.
+        missing: files that the configuration names and that are still to be built on a GPU (TensorRT plans).
+    """
+
+    name: str
+    version: int
+    folder: Path
+    missing: tuple[Path, ...] = ()
+
+
+def plan_name(compute_capability: str, tensorrt_version: str) -> str:
+    """File name of a TensorRT plan, which runs on one compute capability and one TensorRT version only."""
+    return f"model-cc{compute_capability}-trt{tensorrt_version}.plan"
+
+
+def plan_command(spec: NetworkSpec, onnx_file: Path, plan: Path, engine_cache: str = ENGINE_CACHE) -> str:
+    """The call of ``trtexec`` that builds a plan, to be run on a GPU with that TensorRT.
+
+    Precision is what the graph says (``--stronglyTyped``); one profile spans all batches, tuned for the largest.
+    """
+    shapes = " ".join(f"--{kind}Shapes={_shapes(spec, n)}" for kind, n in _profile(spec).items())
+    timings = f"{engine_cache}/{spec.name}.timings"
+    return f"trtexec --onnx={onnx_file} --saveEngine={plan} --stronglyTyped {shapes} --timingCacheFile={timings}"
+
+
+def max_batch(spec: NetworkSpec, flavour: str) -> int:
+    """Largest batch that the server forms in a flavour."""
+    return min(spec.max_batch, CPU_MAX_BATCH) if flavour == "cpu" else spec.max_batch
+
+
+def config_pbtxt(spec: NetworkSpec, options: RepositoryOptions = RepositoryOptions(), sha256: str | None = None) -> str:
+    """Triton's model configuration of a network, as text.
+
+    Batches are formed on the server without preferred sizes; the queue is bounded, rejects what has waited too long,
+    and lets a request ask for less; the network is warmed up at its smallest and largest batch; the served version is
+    explicit; the hash of the ONNX file stands among the parameters, so that a client sees which weights answer.
+
+    Args:
+        spec: the network.
+        options: the flavour and what belongs to it.
+        sha256: hash of the ONNX file; None takes the released one.
+
+    Raises:
+        ModelError: there is no such flavour.
+    """
+    if options.flavour not in FLAVOURS:
+        raise ModelError(f"unknown flavour '{options.flavour}'; known are {', '.join(FLAVOURS)}")
+    cpu = options.flavour == "cpu"
+    parts = [
+        f"# Written by CardioScan from the NetworkSpec of {spec.name} (flavour {options.flavour}). Do not edit.",
+        f'name: "{spec.name}"',
+        f'backend: "{"python" if cpu else options.flavour}"',
+        f"max_batch_size: {max_batch(spec, options.flavour)}",
+        _tensors("input", spec.inputs),
+        _tensors("output", spec.outputs),
+        f"version_policy {{ specific {{ versions: [ {spec.version} ] }} }}",
+        _batching(CPU_QUEUE_TIMEOUT_US if cpu else QUEUE_TIMEOUT_US, CPU_QUEUE_SIZE if cpu else QUEUE_SIZE),
+        f"instance_group [ {{ count: 1 kind: {'KIND_CPU' if cpu else 'KIND_GPU'} }} ]",
+        _warm_up(spec, options.flavour),
+        _parameter("sha256", spec.sha256 if sha256 is None else sha256),
+    ]
+    if cpu:
+        parts.append(_parameter("threads", str(options.threads)))
+    elif options.flavour == "onnxruntime":
+        parts.append(_accelerator(spec, options.engine_cache))
+    else:
+        parts += [
+            f'cc_model_filenames {{ key: "{capability}" value: "{plan_name(capability, options.tensorrt_version)}" }}'
+            for capability in options.compute_capabilities
+        ]
+    return "\n".join(parts) + "\n"
+
+
+def write_repository(
+    output: str | Path, options: RepositoryOptions = RepositoryOptions(), models: str | Path | None = None
+) -> list[WrittenModel]:
+    """Write a model repository with all networks.
+
+    Existing files of the same names are replaced, others are left alone.
+
+    Args:
+        output: folder to write; made where it is missing.
+        options: the flavour and what belongs to it.
+        models: where the released ONNX files lie; None looks in the usual places.
+
+    Returns:
+        What was written, one entry per network.
+
+    Raises:
+        ModelError: the flavour is unknown, an ONNX file is missing or damaged, or ``output`` holds the released files
+            themselves and the flavour is not theirs.
+    """
+    sources = {name: find_model_file(name, models) for name in SPECS}
+    written = []
+    for name, source in sources.items():
+        assert source is not None  # find_model_file raises unless missing_ok
+        written.append(_write_model(SPECS[name], source, Path(output), options))
+    return written
+
+
+def _write_model(spec: NetworkSpec, source: Path, output: Path, options: RepositoryOptions) -> WrittenModel:
+    digest = check_model_file(spec.name, source) if options.verify else file_sha256(source)
+    config = config_pbtxt(spec, options, digest)
+    target = output / spec.file
+    here = target.exists() and target.samefile(source)
+    if here and not target.is_symlink() and options.flavour != "onnxruntime":
+        raise ModelError(
+            f"{output} holds the released networks, whose configuration is for the flavour onnxruntime: "
+            f"write the flavour {options.flavour} into another folder"
+        )
+    folder = target.parent
+    folder.mkdir(parents=True, exist_ok=True)
+    missing: list[Path] = []
+    if options.flavour == "tensorrt":
+        plans = [folder / plan_name(item, options.tensorrt_version) for item in options.compute_capabilities]
+        missing = [plan for plan in plans if not plan.is_file()]
+    elif not here:
+        _place(source, target, options.link)
+    if options.flavour == "cpu":
+        shutil.copyfile(_CPU_MODEL, folder / "model.py")
+    (folder.parent / "config.pbtxt").write_text(config, encoding="utf-8")
+    return WrittenModel(spec.name, spec.version, folder.parent, tuple(missing))
+
+
+def _place(source: Path, target: Path, link: bool) -> None:
+    """Copy or link a file; what stood there before is replaced in one step, for a server may be reading it."""
+    fresh = target.with_name(target.name + ".new")
+    fresh.unlink(missing_ok=True)
+    if link:
+        fresh.symlink_to(source.resolve())
+    else:
+        shutil.copyfile(source, fresh)
+    os.replace(fresh, target)
 
 
 def _tensors(kind: str, tensors: tuple[TensorSpec, ...]) -> str:
@@ -17,31 +213,59 @@ def _tensors(kind: str, tensors: tuple[TensorSpec, ...]) -> str:
         f"    dims: [ {', '.join(map(str, tensor.shape))} ]\n  }}"
         for tensor in tensors
     ]
-    return f"{kind} [\n" + ",\n".join(blocks) + "\n]\n"
+    return f"{kind} [\n" + ",\n".join(blocks) + "\n]"
 
 
-def config_pbtxt(spec: NetworkSpec) -> str:
-    """Triton's model configuration of a network for the ONNX Runtime backend, as text.
-
-    Batches are formed on the server without preferred sizes; the queue is bounded, rejects what has waited too long,
-    and the served version is explicit.
-    """
+def _batching(timeout_us: int, queue_size: int) -> str:
     return (
-        f"# Written by `cardioscan export` from the NetworkSpec of {spec.name}. Do not edit.\n"
-        f'name: "{spec.name}"\n'
-        'backend: "onnxruntime"\n'
-        f"max_batch_size: {spec.max_batch}\n"
-        + _tensors("input", spec.inputs)
-        + _tensors("output", spec.outputs)
-        + "version_policy { specific { versions: [ "
-        + str(spec.version)
-        + " ] } }\n"
         "dynamic_batching {\n"
         "  max_queue_delay_microseconds: 2000\n"
         "  default_queue_policy {\n"
         "    timeout_action: REJECT\n"
-        f"    default_timeout_microseconds: {QUEUE_TIMEOUT_US}\n"
-        f"    max_queue_size: {QUEUE_SIZE}\n"
+        f"    default_timeout_microseconds: {timeout_us}\n"
+        "    allow_timeout_override: true\n"
+        f"    max_queue_size: {queue_size}\n"
         "  }\n"
-        "}\n"
+        "}"
     )
+
+
+def _warm_up(spec: NetworkSpec, flavour: str) -> str:
+    inputs = " ".join(
+        f'inputs {{ key: "{tensor.name}" value {{ data_type: {_TYPES[tensor.dtype]} '
+        f"dims: [ {', '.join(map(str, tensor.shape))} ] zero_data: true }} }}"
+        for tensor in spec.inputs
+    )
+    samples = [f'  {{ name: "batch of {n}" batch_size: {n} {inputs} }}' for n in sorted({1, max_batch(spec, flavour)})]
+    return "model_warmup [\n" + ",\n".join(samples) + "\n]"
+
+
+def _accelerator(spec: NetworkSpec, engine_cache: str) -> str:
+    # Precision belongs in the ONNX file: these store float16 and compute in float32.
+    parameters = {
+        "precision_mode": "FP32",
+        "max_workspace_size_bytes": str(_WORKSPACE_BYTES),
+        "trt_engine_cache_enable": "1",
+        "trt_engine_cache_path": f"{engine_cache}/{spec.name}",
+        "trt_timing_cache_enable": "1",
+        "trt_timing_cache_path": engine_cache,
+        **{f"trt_profile_{kind}_shapes": _shapes(spec, n) for kind, n in _profile(spec).items()},
+    }
+    lines = [f'    parameters {{ key: "{key}" value: "{value}" }}' for key, value in parameters.items()]
+    return (
+        "optimization { execution_accelerators {\n"
+        '  gpu_execution_accelerator [ {\n    name: "tensorrt"\n' + "\n".join(lines) + "\n  } ]\n} }"
+    )
+
+
+def _profile(spec: NetworkSpec) -> dict[str, int]:
+    """Smallest, commonest and largest batch that TensorRT must be ready for."""
+    return {"min": 1, "opt": spec.max_batch, "max": spec.max_batch}
+
+
+def _shapes(spec: NetworkSpec, batch: int) -> str:
+    return ",".join(f"{tensor.name}:{'x'.join(map(str, (batch, *tensor.shape)))}" for tensor in spec.inputs)
+
+
+def _parameter(key: str, value: str) -> str:
+    return f'parameters {{ key: "{key}" value {{ string_value: "{value}" }} }}'

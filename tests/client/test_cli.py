@@ -200,7 +200,7 @@ def test_evaluate(tmp_path: Path) -> None:
         EcgRecord(name, signals, np.ones((12, 5000), np.float32)).write(tmp_path / "out")
     np.savez(tmp_path / "truth.npz", signals=np.stack([truth] * 3), names=["good", "shifted", "gone"])
     options = ("evaluate", tmp_path / "out", tmp_path / "truth.npz", "--printed", "all")
-    result = json.loads(call(*options, "--json").output)
+    result = json.loads(call(*options, "--json").stdout)
     assert {page["truth"]: page["digitized"] for page in result["pages"]} == {
         "good": True,
         "shifted": True,

@@ -1,0 +1,224 @@
+"""Reaching a Triton server over gRPC: its address and options, the channel, requests and answers, what failed.
+
+All that ``TritonBackend`` and ``AsyncTritonBackend`` have in common. Nothing here waits or sends.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cardioscan.errors import MissingDependencyError, ModelContractError, ServerUnavailableError, ServingError
+from cardioscan.inference import Tensors
+from cardioscan.specs import SPECS
+from cardioscan_client.contract import TRITON_TYPES
+from cardioscan_client.deadline import Deadline
+from cardioscan_client.faults import MAX_RETRIES, RETRY, WAIT_AND_RETRY, Cause, backoff_s, classify, explain
+
+RECONNECT_PAUSE_S: Final = 0.2
+"""Mean order of the pauses between looks for a server that went away."""
+
+_LOG = logging.getLogger(__name__)
+_ADDRESS: Final = re.compile(r"(\[[0-9a-fA-F:]+\]|[^\s:/\[\]]+):(\d{1,5})")
+_OVERLOAD_PAUSE_S: Final = 0.5
+_HEALTH_TIMEOUT_S: Final = 5.0
+_QUEUE_SHARE: Final = 0.9
+"""Share of the time left that a request may spend in the server's queue: its "no" must arrive before our deadline."""
+
+
+@dataclass(frozen=True)
+class TritonOptions:
+    """How a server is reached.
+
+    Attributes:
+        address: ``HOST:PORT`` of its gRPC interface.
+        page_timeout_s: time for a page with all its requests, in ``ServedDigitizer``; None sets no limit.
+        request_timeout_s: time for one request with its repetitions.
+        reconnect_s: how long to wait, within these times, for a server that went away to be ready again.
+        tls: encrypt.
+        ca_file: PEM certificates to trust; None trusts those of gRPC. Giving one implies ``tls``.
+        cert_file, key_file: this client's own PEM certificate and key, where the server asks for one.
+        token: sent as ``authorization: Bearer TOKEN`` for a proxy, and as ``triton-grpc-protocol-token`` for a Triton
+            with restricted protocols whose key is ``token``.
+        keepalive_s: pings keep an idle connection from being dropped. A Triton with its own defaults ends connections
+            that ping more often than every 300 s.
+    """
+
+    address: str
+    page_timeout_s: float | None = 120.0
+    request_timeout_s: float = 60.0
+    reconnect_s: float = 60.0
+    tls: bool = False
+    ca_file: str | Path | None = None
+    cert_file: str | Path | None = None
+    key_file: str | Path | None = None
+    token: str | None = None
+    keepalive_s: float = 330.0
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether the connection uses TLS."""
+        return self.tls or self.ca_file is not None or self.cert_file is not None
+
+    def headers(self) -> dict[str, str]:
+        """What every request carries besides its content."""
+        if not self.token:
+            return {}
+        return {"authorization": f"Bearer {self.token}", "triton-grpc-protocol-token": self.token}
+
+
+def message_limit() -> int:
+    """Bytes that a gRPC message may have: the largest batch of the largest network, either way, and its frame."""
+    sizes = [
+        spec.max_batch * sum(int(np.prod(tensor.shape)) * np.dtype(tensor.dtype).itemsize for tensor in tensors)
+        for spec in SPECS.values()
+        for tensors in (spec.inputs, spec.outputs)
+    ]
+    return max(sizes) + (1 << 20)
+
+
+def client_arguments(options: TritonOptions) -> dict[str, Any]:
+    """Arguments of tritonclient's ``InferenceServerClient``, the same for its synchronous and asyncio ones.
+
+    Raises:
+        ServerUnavailableError: the address is none, or a certificate file does not exist.
+        MissingDependencyError: tritonclient is not installed.
+    """
+    if not _ADDRESS.fullmatch(options.address):
+        raise ServerUnavailableError(f"'{options.address}' is no address of a server: write HOST:PORT, without http://")
+    for file in (options.ca_file, options.cert_file, options.key_file):
+        if file is not None and not Path(file).is_file():
+            raise ServerUnavailableError(f"the certificate file {file} does not exist")
+    try:
+        import tritonclient.grpc  # noqa: F401
+    except ImportError as error:
+        raise MissingDependencyError("tritonclient", "client", "Digitizing on a server") from error
+    if options.token and not options.encrypted:
+        _LOG.warning("the token travels to %s unencrypted; use TLS", options.address)
+    # These replace tritonclient's own arguments, its message sizes among them.
+    channel = [
+        ("grpc.max_send_message_length", message_limit()),
+        ("grpc.max_receive_message_length", message_limit()),
+        ("grpc.keepalive_time_ms", int(options.keepalive_s * 1000)),
+        ("grpc.keepalive_timeout_ms", 20_000),
+        ("grpc.keepalive_permit_without_calls", 0),
+        # A server that is restarted should be found again within seconds, not within gRPC's two minutes.
+        ("grpc.min_reconnect_backoff_ms", 200),
+        ("grpc.initial_reconnect_backoff_ms", 200),
+        ("grpc.max_reconnect_backoff_ms", 2000),
+    ]
+    return {
+        "url": options.address,
+        "ssl": options.encrypted,
+        "root_certificates": _text(options.ca_file),
+        "certificate_chain": _text(options.cert_file),
+        "private_key": _text(options.key_file),
+        "channel_args": channel,
+    }
+
+
+def infer_arguments(
+    client: Any, model: str, inputs: Tensors, deadline: Deadline, options: TritonOptions
+) -> dict[str, Any]:
+    """Arguments of ``infer`` for a request that has until ``deadline``.
+
+    Args:
+        client: the module ``tritonclient.grpc`` or ``tritonclient.grpc.aio``.
+        model: name of the network.
+        inputs: arrays by tensor name.
+        deadline: of the request.
+        options: how the server is reached.
+    """
+    spec = SPECS[model]
+    tensors = []
+    for tensor in spec.inputs:
+        array = np.asarray(inputs[tensor.name])
+        given = client.InferInput(tensor.name, list(array.shape), TRITON_TYPES[tensor.dtype])
+        given.set_data_from_numpy(array)
+        tensors.append(given)
+    left = max(deadline.remaining(), 1e-3)
+    return {
+        "model_name": model,
+        "inputs": tensors,
+        "model_version": str(spec.version),
+        "outputs": [client.InferRequestedOutput(tensor.name) for tensor in spec.outputs],
+        "headers": options.headers(),
+        "timeout": max(1, int(left * _QUEUE_SHARE * 1e6)),  # microseconds, in the server's queue
+        "client_timeout": left,  # seconds, in all
+    }
+
+
+def read_answer(model: str, result: Any) -> dict[str, NDArray[Any]]:
+    """The outputs of an ``InferResult`` by name; read-only."""
+    return {tensor.name: result.as_numpy(tensor.name) for tensor in SPECS[model].outputs}
+
+
+def health_arguments(deadline: Deadline, options: TritonOptions) -> dict[str, Any]:
+    """Arguments of questions about health and models, which are answered soon or not at all."""
+    return {
+        "headers": options.headers(),
+        "client_timeout": max(min(_HEALTH_TIMEOUT_S, deadline.remaining()), 1e-3),
+    }
+
+
+def health_trouble(error: Any, address: str) -> ServingError:
+    """The typed error for one that came instead of health or metadata."""
+    cause = classify(error.status(), error.message())
+    if cause is Cause.CONTRACT:
+        wanted = ", ".join(f"{name} version {spec.version}" for name, spec in SPECS.items())
+        return ModelContractError(
+            f"the server at {address} does not serve what this client was made for: {error.message()}. "
+            f"Wanted are {wanted}; client and server must be of the same release"
+        )
+    if cause is Cause.DEADLINE:
+        return ServerUnavailableError(f"the server at {address} does not answer in time: is it busy?")
+    return explain(cause, error.message(), address, "digitizing")
+
+
+def next_try(
+    error: Any, model: str, tries: int, deadline: Deadline, address: str, rng: np.random.Generator
+) -> tuple[float, ServingError | None]:
+    """Whether a request that failed may be sent again.
+
+    Args:
+        error: tritonclient's ``InferenceServerException``.
+        model: name of the network.
+        tries: how often the request was sent again so far.
+        deadline: of the request.
+        address: of the server.
+        rng: source of the jitter.
+
+    Returns:
+        Seconds to wait first; and, where the server must then be ready again first, the error to raise should it
+        not be, else None.
+
+    Raises:
+        ServingError: one of its kinds; the request is not sent again.
+    """
+    cause = classify(error.status(), error.message())
+    if cause is Cause.DEADLINE:
+        raise deadline.exceeded(f"{model} at {address}") from error
+    trouble = explain(cause, error.message(), address, model)
+    away = cause in WAIT_AND_RETRY
+    pause = backoff_s(tries, rng, RECONNECT_PAUSE_S if away else _OVERLOAD_PAUSE_S)
+    if cause not in RETRY or tries >= MAX_RETRIES or pause >= deadline.remaining():
+        raise trouble from error
+    _LOG.info("%s; trying again in %.2f s", trouble, pause)
+    return pause, trouble if away else None
+
+
+def client_error() -> Any:
+    """The exception class of tritonclient, which is imported when a server is used and not before."""
+    from tritonclient.utils import InferenceServerException
+
+    return InferenceServerException
+
+
+def _text(path: str | Path | None) -> str | None:
+    return None if path is None else str(path)

@@ -1,0 +1,87 @@
+"""The ``model.py`` of the CPU flavour: one network on ONNX Runtime inside Triton's Python backend.
+
+``cardioscan_export.repository`` copies this file beside ``model.onnx``; Triton runs it, nothing imports it. It needs
+NumPy and ONNX Runtime and no CardioScan, so that the repository stands on its own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import triton_python_backend_utils as pb_utils
+from numpy.typing import NDArray
+
+_CANCELLED = "the request was cancelled before its turn came"
+_NOISE = "PyCapsule_GetPointer called with incorrect name"
+
+
+def _silence_capsules() -> None:
+    """Keep one harmless complaint out of the log, which would come with every answer.
+
+    The backend marks the DLPack capsules that it has consumed with a name that NumPy does not know. NumPy's destructor
+    then complains and leaves the memory alone, as it should: the backend frees it.
+    """
+    report = sys.unraisablehook
+
+    def hook(unraisable: Any) -> None:
+        if str(unraisable.exc_value) != _NOISE:
+            report(unraisable)
+
+    sys.unraisablehook = hook
+
+
+class TritonPythonModel:
+    """One network. Triton makes an object of this class per instance and calls it from one thread."""
+
+    def initialize(self, args: dict[str, str]) -> None:
+        """Open the session; raises ``TritonModelException`` where the file is not the one that was released."""
+        _silence_capsules()
+        config = json.loads(args["model_config"])
+        parameters = {key: value["string_value"] for key, value in config.get("parameters", {}).items()}
+        path = Path(args["model_repository"]) / args["model_version"] / "model.onnx"
+        found, wanted = hashlib.sha256(path.read_bytes()).hexdigest(), parameters.get("sha256", "")
+        if wanted and found != wanted:
+            raise pb_utils.TritonModelException(f"{path} has the SHA-256 {found}, not {wanted}: copy it again")
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = int(parameters.get("threads", "0"))
+        options.log_severity_level = 3
+        # As in the embedded backend: the arena would keep the peak of the largest page for ever.
+        options.enable_cpu_mem_arena = False
+        self.session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        self.inputs = [tensor["name"] for tensor in config["input"]]
+        self.outputs = [tensor["name"] for tensor in config["output"]]
+
+    def execute(self, requests: list[Any]) -> None:
+        """Answer each request as soon as it is done; an error of one is the trouble of that one alone."""
+        for request in requests:
+            request.get_response_sender().send(self._answer(request), pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+
+    def _answer(self, request: Any) -> Any:
+        if request.is_cancelled():
+            return pb_utils.InferenceResponse(error=pb_utils.TritonError(_CANCELLED, pb_utils.TritonError.CANCELLED))
+        try:
+            # DLPack, because `as_numpy` of a backend that was built against NumPy 1 gives nothing under NumPy 2.
+            given = {name: np.from_dlpack(pb_utils.get_input_tensor_by_name(request, name)) for name in self.inputs}
+            made = self._run(given)
+            tensors = [pb_utils.Tensor.from_dlpack(name, made[name]) for name in self.outputs]
+        except Exception as error:  # whatever it is, the other requests and the server live on
+            message = f"{type(error).__name__}: {error}"
+            return pb_utils.InferenceResponse(error=pb_utils.TritonError(message, pb_utils.TritonError.INTERNAL))
+        return pb_utils.InferenceResponse(output_tensors=tensors)
+
+    def _run(self, given: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Run the pages of a request one by one: on a CPU a batch is no faster and its memory adds up."""
+        n_pages = len(next(iter(given.values())))
+        pages = [
+            self.session.run(self.outputs, {name: array[page : page + 1] for name, array in given.items()})
+            for page in range(n_pages)
+        ]
+        if n_pages == 1:
+            return dict(zip(self.outputs, pages[0], strict=True))
+        return {name: np.concatenate(parts) for name, parts in zip(self.outputs, zip(*pages, strict=True), strict=True)}

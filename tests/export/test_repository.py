@@ -1,0 +1,167 @@
+"""The model repository in its three flavours: every config.pbtxt parsed and held against its ONNX graph."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+text_format = pytest.importorskip("google.protobuf.text_format", reason="the package protobuf is not installed")
+model_config_pb2 = pytest.importorskip(
+    "tritonclient.grpc.model_config_pb2", reason="the package tritonclient (extra 'client') is not installed"
+)
+onnx = pytest.importorskip("onnx", reason="the package onnx (extra 'export') is not installed")
+
+from cardioscan.errors import ModelError  # noqa: E402
+from cardioscan.specs import SPECS, file_sha256, find_model_file  # noqa: E402
+from cardioscan_client.cli import main  # noqa: E402
+from cardioscan_export.repository import (  # noqa: E402
+    FLAVOURS,
+    RepositoryOptions,
+    config_pbtxt,
+    max_batch,
+    plan_name,
+    write_repository,
+)
+
+ONNX_TYPES = {onnx.TensorProto.UINT8: "TYPE_UINT8", onnx.TensorProto.FLOAT: "TYPE_FP32"}
+BACKENDS = {"onnxruntime": "onnxruntime", "tensorrt": "tensorrt", "cpu": "python"}
+
+
+def model_file(name: str) -> Path:
+    path = find_model_file(name)
+    assert path is not None
+    return path
+
+
+@cache
+def graph_tensors(name: str) -> tuple[dict[str, tuple[str, list[int]]], ...]:
+    """Inputs and outputs of the released ONNX graph: type and shape without the batch axis, by name."""
+    graph = onnx.load(model_file(name)).graph
+    return tuple(
+        {
+            value.name: (
+                ONNX_TYPES[value.type.tensor_type.elem_type],
+                [dim.dim_value for dim in value.type.tensor_type.shape.dim][1:],
+            )
+            for value in values
+        }
+        for values in (graph.input, graph.output)
+    )
+
+
+def parsed(text: str) -> Any:
+    return text_format.Parse(text, model_config_pb2.ModelConfig())
+
+
+def type_name(value: int) -> str:
+    return str(model_config_pb2.DataType.Name(value))
+
+
+@pytest.mark.parametrize("flavour", FLAVOURS)
+@pytest.mark.parametrize("name", list(SPECS))
+def test_configuration_matches_its_onnx_graph(name: str, flavour: str) -> None:
+    config = parsed(config_pbtxt(SPECS[name], RepositoryOptions(flavour)))
+    assert (config.name, config.backend) == (name, BACKENDS[flavour])
+    assert list(config.version_policy.specific.versions) == [SPECS[name].version]
+    for tensors, graph in zip((config.input, config.output), graph_tensors(name), strict=True):
+        assert {tensor.name: (type_name(tensor.data_type), list(tensor.dims)) for tensor in tensors} == graph
+    assert config.parameters["sha256"].string_value == file_sha256(model_file(name))
+
+
+@pytest.mark.parametrize("flavour", FLAVOURS)
+@pytest.mark.parametrize("name", list(SPECS))
+def test_queue_is_bounded_and_every_batch_is_warmed_up(name: str, flavour: str) -> None:
+    config = parsed(config_pbtxt(SPECS[name], RepositoryOptions(flavour)))
+    largest = config.max_batch_size
+    assert largest == max_batch(SPECS[name], flavour) and 1 <= largest <= SPECS[name].max_batch
+    assert not config.dynamic_batching.preferred_batch_size
+    policy = config.dynamic_batching.default_queue_policy
+    assert policy.timeout_action == model_config_pb2.ModelQueuePolicy.REJECT
+    assert policy.max_queue_size > 0 and policy.default_timeout_microseconds > 0 and policy.allow_timeout_override
+    assert sorted(warmup.batch_size for warmup in config.model_warmup) == sorted({1, largest})
+    for warmup in config.model_warmup:
+        inputs = {key: (type_name(item.data_type), list(item.dims)) for key, item in warmup.inputs.items()}
+        assert inputs == graph_tensors(name)[0]
+    (group,) = config.instance_group
+    kinds = model_config_pb2.ModelInstanceGroup
+    assert group.kind == (kinds.KIND_CPU if flavour == "cpu" else kinds.KIND_GPU) and group.count == 1
+
+
+@pytest.mark.parametrize("name", list(SPECS))
+def test_tensorrt_accelerator_covers_every_batch(name: str) -> None:
+    config = parsed(config_pbtxt(SPECS[name]))
+    (accelerator,) = config.optimization.execution_accelerators.gpu_execution_accelerator
+    assert accelerator.name == "tensorrt"
+    (tensor,) = SPECS[name].inputs
+    size = "x".join(map(str, tensor.shape))
+    profile = {kind: accelerator.parameters[f"trt_profile_{kind}_shapes"] for kind in ("min", "max")}
+    assert profile == {
+        "min": f"{tensor.name}:1x{size}",
+        "max": f"{tensor.name}:{config.max_batch_size}x{size}",
+    }
+    assert Path(accelerator.parameters["trt_engine_cache_path"]).is_absolute(), "never inside the repository"
+
+
+def test_plans_are_named_by_gpu_and_tensorrt() -> None:
+    options = RepositoryOptions("tensorrt", compute_capabilities=("7.5", "9.0"), tensorrt_version="10.9")
+    config = parsed(config_pbtxt(SPECS["label_detector"], options))
+    assert dict(config.cc_model_filenames) == {
+        "7.5": "model-cc7.5-trt10.9.plan",
+        "9.0": "model-cc9.0-trt10.9.plan",
+    }
+
+
+@pytest.mark.parametrize("name", list(SPECS))
+def test_the_checkout_holds_the_flavour_for_gpus(name: str) -> None:
+    assert (model_file(name).parent.parent / "config.pbtxt").read_text() == config_pbtxt(SPECS[name])
+
+
+@pytest.mark.parametrize("link", [False, True])
+def test_cpu_flavour_stands_on_its_own(tmp_path: Path, link: bool) -> None:
+    for _ in range(2):  # written again, nothing changes
+        written = write_repository(tmp_path, RepositoryOptions("cpu", threads=3, link=link))
+    assert [model.name for model in written] == list(SPECS)
+    for model in written:
+        files = model.folder / str(model.version)
+        assert {path.name for path in files.iterdir()} == {"model.onnx", "model.py"}
+        assert (files / "model.onnx").is_symlink() is link
+        assert file_sha256(files / "model.onnx") == SPECS[model.name].sha256
+        assert "cardioscan" not in (files / "model.py").read_text().split('"""', 2)[2], "it needs no CardioScan"
+        assert parsed((model.folder / "config.pbtxt").read_text()).parameters["threads"].string_value == "3"
+        assert not model.missing
+
+
+def test_missing_plans_are_told_with_what_builds_them(tmp_path: Path) -> None:
+    arguments = ("repository", "--flavour", "tensorrt", "--compute-capability", "8.9", "--tensorrt-version", "10.9")
+    result = CliRunner().invoke(main, [*arguments, "-o", str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    plan = tmp_path / "grid_rectifier" / "1" / plan_name("8.9", "10.9")
+    (line,) = (line for line in result.output.splitlines() if f"--saveEngine={plan}" in line)
+    assert line.startswith("trtexec --onnx=") and "--maxShapes=page:8x3x1152x1440" in line
+    plan.write_bytes(b"built")
+    again = CliRunner().invoke(main, [*arguments, "-o", str(tmp_path)])
+    assert str(plan) not in again.output and plan.read_bytes() == b"built"
+    assert not list(tmp_path.rglob("*.onnx"))
+
+
+def test_the_released_files_are_not_overwritten_by_another_flavour(tmp_path: Path) -> None:
+    write_repository(tmp_path)
+    before = (tmp_path / "label_detector" / "config.pbtxt").read_text()
+    with pytest.raises(ModelError, match="into another folder"):
+        write_repository(tmp_path, RepositoryOptions("cpu"), models=tmp_path)
+    assert (tmp_path / "label_detector" / "config.pbtxt").read_text() == before
+
+
+def test_an_unknown_flavour_and_a_damaged_network_are_errors(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="known are onnxruntime, tensorrt, cpu"):
+        write_repository(tmp_path, RepositoryOptions("vanilla"))
+    for name, spec in SPECS.items():
+        path = tmp_path / "models" / spec.file
+        path.parent.mkdir(parents=True)
+        path.write_bytes(name.encode())
+    with pytest.raises(ModelError, match="SHA-256"):
+        write_repository(tmp_path / "out", RepositoryOptions("cpu"), models=tmp_path / "models")
