@@ -1,0 +1,182 @@
+"""Each cure recovers the distortion that it is for, and finds nothing to cure in a faultless page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from benchmarks.cures import (
+    KNOT_S,
+    astray,
+    confused_rows,
+    cure_all,
+    cure_gain,
+    cure_level,
+    cure_rows,
+    cure_time_base,
+    cure_trace,
+    offsets_mv,
+    settled,
+)
+from cardioscan.evaluation import only_printed
+from cardioscan.measure import compare
+from cardioscan.page import LEAD_INDEX, LEADS, STANDARD_PAGE
+from cardioscan.synthesis.simulator import SimulatedSignals
+
+Floats = NDArray[np.float64]
+Change = Callable[[Floats], Floats]
+
+WHOLE = np.asarray(SimulatedSignals(8, seed=5).record(3), np.float64)
+TRUTH = only_printed(WHOLE)
+V1, V2, V3 = LEAD_INDEX["V1"], LEAD_INDEX["V2"], LEAD_INDEX["V3"]
+
+
+def decibels(pred: Floats) -> float:
+    return compare(pred, TRUTH).snr_db
+
+
+def at(places: Callable[[Floats], Floats]) -> Floats:
+    """The truth read at other places: ``places`` maps sample numbers; what is not printed stays NaN."""
+    moved = np.full(TRUTH.shape, np.nan)
+    for row, signal in enumerate(TRUTH):
+        printed = np.flatnonzero(np.isfinite(signal))
+        moved[row, printed] = np.interp(places(printed.astype(np.float64)), np.arange(signal.size), WHOLE[row])
+    return moved
+
+
+def stretched(x: Floats) -> Floats:
+    return x + 6 + 0.008 * (x - x.mean())
+
+
+def bent(x: Floats, by: float = 5) -> Floats:
+    return x + by * np.sin(2 * np.pi * (x - x[0]) / 1250)
+
+
+def slightly_bent(x: Floats) -> Floats:
+    return bent(x, 2.5)
+
+
+def drifting(signals: Floats) -> Floats:
+    return signals + 0.15 * np.sin(2 * np.pi * np.arange(signals.shape[1]) / 2000)
+
+
+CASES: list[tuple[str, Floats, Change, float]] = [
+    ("gain", TRUTH * np.linspace(0.8, 1.3, 12)[:, None], lambda p: cure_gain(p, TRUTH), 25.8),
+    ("straight time", at(stretched), lambda p: cure_time_base(p, TRUTH), 25.0),
+    ("bent time", at(bent), lambda p: cure_time_base(p, TRUTH, KNOT_S), 21.0),
+    ("level", drifting(TRUTH), lambda p: cure_level(p, TRUTH), 22.0),
+    ("all", drifting(at(bent)) * 0.85, lambda p: cure_all(p, TRUTH), 19.0),
+]
+
+
+@pytest.mark.parametrize(("name", "distorted", "cure", "at_least"), CASES, ids=[case[0] for case in CASES])
+def test_a_cure_recovers_its_distortion(name: str, distorted: Floats, cure: Change, at_least: float) -> None:
+    assert decibels(distorted) < at_least - 4
+    assert decibels(cure(distorted)) > at_least
+
+
+@pytest.mark.parametrize(("distorted", "cure"), [case[1:3] for case in CASES], ids=[case[0] for case in CASES])
+def test_no_lead_comes_out_worse(distorted: Floats, cure: Change) -> None:
+    noisy = distorted + np.random.default_rng(1).normal(0, 0.1, distorted.shape)
+    noisy[LEAD_INDEX["aVF"]] = np.nan
+    noisy[LEAD_INDEX["II"], 2000:] = np.nan
+    cured = cure(noisy)
+    before, after = compare(noisy, TRUTH).leads, compare(cured, TRUTH).leads
+    assert all(after[lead].rmse_mv <= before[lead].rmse_mv + 1e-12 for lead in LEADS)
+    assert np.isnan(cured[LEAD_INDEX["aVF"]]).all()
+
+
+def test_the_gain_cure_is_blind_to_time_and_the_time_cure_to_gain() -> None:
+    assert decibels(cure_gain(at(bent), TRUTH)) < decibels(at(bent)) + 1
+    assert decibels(cure_time_base(TRUTH * 0.7, TRUTH)) < decibels(TRUTH * 0.7) + 1
+
+
+def test_settling_changes_no_score() -> None:
+    late = np.full(TRUTH.shape, np.nan)
+    late[:, 9:] = TRUTH[:, :-9] + 0.4
+    late[LEAD_INDEX["aVR"]] = np.nan
+    first, again = compare(late, TRUTH), compare(settled(late, TRUTH), TRUTH)
+    assert again.ratio == pytest.approx(first.ratio)
+    assert again.leads["II"].lag_s == 0 and first.leads["II"].lag_s == pytest.approx(0.018)
+    assert np.isnan(settled(late, TRUTH)[LEAD_INDEX["aVR"]]).all()
+    offsets = offsets_mv(late, TRUTH)
+    assert np.isnan(offsets[LEAD_INDEX["aVR"]])
+    # First and last readings are held, hence the tolerance.
+    np.testing.assert_allclose(np.delete(offsets, LEAD_INDEX["aVR"]), 0.4, atol=1e-3)
+
+
+def test_a_page_that_was_not_read_stays_unread() -> None:
+    unread = np.full(TRUTH.shape, np.nan)
+    for _, _, cure, _ in CASES:
+        assert np.isnan(cure(unread)).all()
+    assert confused_rows(unread, TRUTH).leads == ()
+
+
+def swapped() -> Floats:
+    pred = TRUTH.copy()
+    pred[[V1, V2]] = pred[[V2, V1]]
+    return pred
+
+
+def height_of(lead: int, row: int, neighbour: int) -> float:
+    """mV between the zero lines of a lead's row and a neighbouring row."""
+    zero = STANDARD_PAGE.zero_mv_y
+    return (zero[row] - zero[neighbour]) / STANDARD_PAGE.px_per_mv
+
+
+def tip_taken() -> Floats:
+    """0.1 s of V2 read from the trace of V3, one row below."""
+    pred = TRUTH.copy()
+    pred[V2, 3000:3050] = TRUTH[V3, 3000:3050] + height_of(V2, 1, 2)
+    return pred
+
+
+@pytest.mark.parametrize(
+    ("pred", "leads", "samples"),
+    [
+        (TRUTH, (), 0),
+        (TRUTH + np.random.default_rng(2).normal(0, 0.05, TRUTH.shape), (), 0),
+        (at(slightly_bent), (), 0),
+        (TRUTH * 1.2, (), 0),
+        (swapped(), ("V1", "V2"), 2500),
+        (tip_taken(), (), 50),
+    ],
+    ids=["faultless", "noisy", "bent", "gain", "leads swapped", "tip taken"],
+)
+def test_confused_rows_are_counted(pred: Floats, leads: tuple[str, ...], samples: int) -> None:
+    confusion = confused_rows(pred, TRUTH)
+    assert set(confusion.leads) == set(leads)
+    assert abs(int(confusion.samples.sum()) - samples) <= 5
+    assert confusion.share == confusion.samples.sum() / np.isfinite(TRUTH).sum()
+
+
+def tip_cut() -> Floats:
+    """Everything of V2 beyond half of its height is missing from the reading."""
+    pred = TRUTH.copy()
+    limit = 0.5 * np.nanmax(np.abs(TRUTH[V2]))
+    pred[V2] = np.clip(TRUTH[V2], -limit, limit)
+    return pred
+
+
+@pytest.mark.parametrize(
+    ("pred", "leads"),
+    [(TRUTH, set()), (at(slightly_bent), set()), (tip_cut(), {V2}), (tip_taken(), {V2}), (swapped(), {V1, V2})],
+    ids=["faultless", "bent", "tip cut", "tip taken", "leads swapped"],
+)
+def test_readings_astray_are_found_and_cured(pred: Floats, leads: set[int]) -> None:
+    assert set(np.flatnonzero(astray(pred, TRUTH).any(axis=1))) == leads
+    if leads:
+        assert decibels(cure_trace(pred, TRUTH)) > decibels(pred) + 2
+
+
+def test_a_cut_tip_is_no_other_row() -> None:
+    assert confused_rows(tip_cut(), TRUTH).share == 0
+
+
+@pytest.mark.parametrize("pred", [swapped(), tip_taken()], ids=["leads swapped", "tip taken"])
+def test_confused_rows_are_cured(pred: Floats) -> None:
+    assert decibels(pred) < 20
+    assert decibels(cure_rows(pred, TRUTH)) > 25.8
