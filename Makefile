@@ -16,7 +16,7 @@ BASE := $(VENV)/.installed-base
 DEV := $(VENV)/.installed-dev
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-BENCHMARKS := rendering accuracy speed
+BENCHMARKS := rendering accuracy speed stages ablation confidence refusals
 
 .PHONY: help setup setup-dev digitize test lint clean $(addprefix bench-,$(BENCHMARKS))
 
