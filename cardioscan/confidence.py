@@ -132,9 +132,9 @@ def lead_features(
     features = np.full((len(LEADS), len(FEATURES)), np.nan)
     page = [np.log((_UNKNOWN_MOVE_PX if moved_px is None else moved_px) + 0.05), np.log(noise_mv[0]),
             np.log(noise_mv[1] + 0.003)]  # fmt: skip
+    printed = template.lead_seconds()
     for name, index in LEAD_INDEX.items():
-        printed = max((s.x_end - s.x_start for s in template.segments if s.lead == name), default=0.0)
-        expected = round(printed / template.px_per_s * SAMPLING_RATE_HZ)
+        expected = round(printed.get(name, 0.0) * SAMPLING_RATE_HZ)
         read = np.isfinite(signals[index])
         if read.sum() < _TOO_FEW or expected == 0:
             continue

@@ -190,6 +190,14 @@ class PageTemplate:
         """Keypoints of the labels in ``self.labels`` order: ``(n_labels, 2)`` float64, (x, y) px, reference frame."""
         return np.array([self.node(label.j, label.i) for label in self.labels], np.float64)
 
+    def lead_seconds(self) -> dict[str, float]:
+        """How much of each lead is printed, s; of a lead that is printed twice, its longer print."""
+        seconds: dict[str, float] = {}
+        for segment in self.segments:
+            length = round((segment.x_end - segment.x_start) / self.px_per_s, 1)
+            seconds[segment.lead] = max(length, seconds.get(segment.lead, 0.0))
+        return seconds
+
     def row_segments(self, row: int) -> tuple[LeadSegment, ...]:
         """The segments printed in one row, left to right."""
         return tuple(segment for segment in self.segments if segment.row == row)

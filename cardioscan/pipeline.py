@@ -23,7 +23,7 @@ from cardioscan.homography import LabelKeypoints, fit_homography
 from cardioscan.images import DEFAULT_LIMITS, ImageLimits, ImageSource, load_image
 from cardioscan.inference import InferenceBackend, OnnxBackend
 from cardioscan.lattice import read_nodes, resolve_lattice
-from cardioscan.page import LEAD_INDEX, SAMPLING_RATE_HZ, STANDARD_PAGE, PageTemplate
+from cardioscan.page import LEAD_INDEX, LEADS, SAMPLING_RATE_HZ, STANDARD_PAGE, PageTemplate
 from cardioscan.phase import refine_nodes
 from cardioscan.record import Calibration, EcgRecord, ModelUse, Outcome, Reason
 from cardioscan.rectification import dense_map, map_between, rectify
@@ -41,6 +41,9 @@ _SURE_LATTICE: Final = 0.4
 _WHOLE_LATTICE: Final = 0.7
 _SMOOTH_START: Final = 100.0
 _COLOURLESS: Final = 3.0
+_LEAST_READ: Final = 0.2
+_CONTRADICTION: Final = 1.0
+"""Limb leads that contradict each other by so many times their own rms are not limb leads."""
 _UNSETTLED_CERTAINTY: Final = 0.7
 """What is left of the confidence when the phase of the grid does not settle; squared without a network's lattice."""
 
@@ -371,6 +374,7 @@ class _Run:
             clarity = np.array(self.decoded.confidence)
             short = self.decoded.duplicates.get("II")
             noise = page_noise_mv(signals, None if short is None else short.signal)
+            self._refuse_unreadable(signals, noise[0])
             self._merge_lead_two(signals, clarity)
             if self.options.savitzky_golay:
                 signals = signal.savitzky_golay(signals)
@@ -397,6 +401,26 @@ class _Run:
         )
         traces = {name: self._to_image(points) for name, points in self.decoded.traces.items()}
         return replace(self._details(record), traces=traces, lead_features=features, certainty=self.certainty)
+
+    def _refuse_unreadable(self, signals: Floats, noise_mv: float) -> None:
+        """Refuse what was read if next to nothing was, or if the leads cannot be what they are called."""
+        read = float(np.isfinite(signals).sum()) / sum(
+            round(length * SAMPLING_RATE_HZ) for length in self.template.lead_seconds().values()
+        )
+        self.diagnostics["read"] = round(read, 4)
+        if read < _LEAST_READ:
+            raise StageError(
+                RefusalCode.TRACE_NOT_FOUND,
+                f"Of the {len(LEADS)} leads only {read:.0%} shows a trace; take the picture closer, sharper, in even "
+                "light.",
+            )
+        limb = [np.nanstd(row) for row in signals[: LEAD_INDEX["V1"]] if np.isfinite(row).any()]
+        if limb and noise_mv > _CONTRADICTION * float(np.median(limb)):
+            raise StageError(
+                RefusalCode.ALIGNMENT_FAILED,
+                "The limb leads contradict each other by more than they hold: the traces are not the leads of the page "
+                "layout that is known: 3 rows of 4 leads and a rhythm row, 25 mm/s, 10 mm/mV.",
+            )
 
     def _moved_px(self) -> float | None:
         lines = self.diagnostics.get("lines")
