@@ -15,7 +15,7 @@ from cardioscan.errors import StageError
 from cardioscan.measure import compare
 from cardioscan.networks.blocks import coordinate_map
 from cardioscan.networks.models import MAP_STRIDE, nominal_lattice
-from cardioscan.page import LEADS, RECORD_SAMPLES, STANDARD_PAGE
+from cardioscan.page import LEADS, RECORD_SAMPLES, SAMPLING_RATE_HZ, STANDARD_PAGE
 from cardioscan.synthesis.flat import FlatPage, Region, lay_out
 from cardioscan.synthesis.recipes import RECIPES
 from cardioscan.synthesis.signals import SignalSource
@@ -49,19 +49,36 @@ def draw_recipe(rng: Generator) -> str:
     return names[int(rng.choice(len(names), p=weights / weights.sum()))]
 
 
-def draw_page(signals: SignalSource, records: NDArray[np.integer], variety: float, rng: Generator) -> FlatPage:
+def draw_page(
+    signals: SignalSource, records: NDArray[np.integer], variety: float, rng: Generator, beat_first: float = 0.0
+) -> FlatPage:
     """Lay out a page of one of ``records`` in a random style; now and then a row is missing or the leads are scaled.
 
     A fifth of the pages is drawn much larger than life: V leads of more than 3 mV cross into the next row and S waves
-    run through lead names, which is rare in the records themselves and where most is lost.
+    run through lead names, which is rare in the records themselves and where most is lost. For the same reason a share
+    ``beat_first`` of the pages has a beat where a lead begins, among the separator and the letters of the lead's name.
     """
     signal = signals.record(int(rng.choice(records)))
+    if rng.random() < beat_first:
+        signal = beat_at_lead_start(signal, rng)
     if rng.random() < 0.2:
         signal = signal * np.float32(rng.uniform(1.3, 2.5))
     if rng.random() < 0.25 * variety:
         signal = signal * np.float32(rng.uniform(0.7, 1.6))
     missing = int(rng.integers(STANDARD_PAGE.n_rows)) if rng.random() < 0.02 * variety else None
     return lay_out(signal, random_style(rng, variety), rng, missing_row=missing)
+
+
+def beat_at_lead_start(signal: NDArray[np.float32], rng: Generator) -> NDArray[np.float32]:
+    """Turn a record (12, 5000) in time until a QRS complex lies up to 0.2 s behind the beginning of a column."""
+    starts = sorted({segment.t_start for segment in STANDARD_PAGE.segments})
+    wanted = (starts[int(rng.integers(len(starts)))] + rng.uniform(-0.02, 0.2)) * SAMPLING_RATE_HZ
+    steepness = np.abs(np.diff(signal, axis=1)).sum(axis=0)
+    near = np.arange(steepness.size)
+    # Of all beats the one that has to go least far: the steepest place within a second of where it is wanted.
+    within = np.abs((near - wanted + RECORD_SAMPLES / 2) % RECORD_SAMPLES - RECORD_SAMPLES / 2) < SAMPLING_RATE_HZ
+    beat = int(np.argmax(np.where(within, steepness, -1.0)))
+    return np.roll(signal, round(wanted - beat), axis=1)
 
 
 class Task(Protocol):
@@ -94,6 +111,7 @@ class WaveformTask:
     """
 
     batch_size = 4
+    beat_first = 0.35
     strip_width = 384
     strip_height = 1216
 
@@ -106,7 +124,7 @@ class WaveformTask:
 
     def _strip(self, records: NDArray[np.integer], recipe_name: str, rng: Generator) -> Sample:
         recipe = RECIPES[recipe_name]
-        page = draw_page(self.signals, records, recipe.variety, rng)
+        page = draw_page(self.signals, records, recipe.variety, rng, self.beat_first)
         lowest = STANDARD_PAGE.height - self.strip_height
         region = Region(
             int(rng.integers(0, (STANDARD_PAGE.width - self.strip_width) // 2 + 1)) * 2,
