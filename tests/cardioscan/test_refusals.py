@@ -16,7 +16,7 @@ def digitizer() -> Digitizer:
     return Digitizer()
 
 
-@pytest.mark.parametrize("kind", ["text", "spreadsheet", "spectrum", "ecg_paper", "rhythm_strip"])
+@pytest.mark.parametrize("kind", ["text", "spreadsheet", "ecg_paper", "page_without_traces", "page_without_grid"])
 def test_what_is_no_page_is_refused_with_a_reason(digitizer: Digitizer, kind: str) -> None:
     record = digitizer.digitize(DISTRACTORS[kind](np.random.default_rng(3)))
     assert record.outcome == "refused", record.diagnostics
