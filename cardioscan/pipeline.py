@@ -38,6 +38,7 @@ THUMBNAIL_SIZE: Final = 456
 _LOG = logging.getLogger(__name__)
 _SURE_CATEGORY: Final = 0.5
 _SURE_LATTICE: Final = 0.4
+_LEAST_NAMES: Final = 6
 _WHOLE_LATTICE: Final = 0.7
 _SMOOTH_START: Final = 100.0
 _COLOURLESS: Final = 3.0
@@ -245,7 +246,8 @@ class _Run:
         answer = self._infer("grid_rectifier", "page", _planes(aligned))
         with self._timed("rectification"):
             nodes, trusted = self._lattice(answer, np.asarray(np.linalg.inv(to_aligned)))
-            if self.diagnostics["labels_found"] < SURE_NAMES and self.diagnostics["lattice_score"] < _WHOLE_LATTICE:
+            names = self.diagnostics["labels_found"]
+            if names < _LEAST_NAMES or (names < SURE_NAMES and self.diagnostics["lattice_score"] < _WHOLE_LATTICE):
                 # Another printer's page: some names fall into place by chance, and so does half of the grid.
                 raise StageError(
                     RefusalCode.ALIGNMENT_FAILED,
