@@ -89,6 +89,14 @@ class InvalidRecordError(CardioscanError, ValueError):
     """Signals, confidences or times that contradict each other; raised by ``EcgRecord``."""
 
 
+class PlacementError(CardioscanError, ValueError):
+    """Corners given by hand do not span a page."""
+
+
+class EditError(CardioscanError, ValueError):
+    """A correction by hand that cannot be made: an unknown lead, or times or voltages that are none."""
+
+
 class FormatError(CardioscanError):
     """A file of signals cannot be read or written in the format asked for."""
 

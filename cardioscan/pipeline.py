@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,6 +25,7 @@ from cardioscan.inference import InferenceBackend, OnnxBackend
 from cardioscan.lattice import read_nodes, resolve_lattice
 from cardioscan.page import LEAD_INDEX, LEADS, SAMPLING_RATE_HZ, STANDARD_PAGE, PageTemplate
 from cardioscan.phase import refine_nodes
+from cardioscan.placement import place_page
 from cardioscan.record import Calibration, EcgRecord, ModelUse, Outcome, Reason
 from cardioscan.rectification import dense_map, map_between, rectify
 from cardioscan.search import SURE_NAMES, search_page
@@ -33,6 +34,8 @@ from cardioscan.waveform import DecodedPage, decode_rows
 
 Image = NDArray[np.uint8]
 Floats = NDArray[np.float64]
+Progress = Callable[[str], None]
+"""Called with the name of each piece of work when it begins: a network, or a key of ``EcgRecord.timings_s``."""
 
 THUMBNAIL_SIZE: Final = 456
 _LOG = logging.getLogger(__name__)
@@ -142,13 +145,30 @@ class Digitizer:
         """
         return self.digitize_with_details(source, page).record
 
-    def digitize_with_details(self, source: ImageSource, page: int = 0) -> Digitization:
-        """As ``digitize``, with the page, the traces on it and what the stages found."""
-        run = _Run(self.backend, self.options, _name_of(source))
+    def digitize_with_details(
+        self,
+        source: ImageSource,
+        page: int = 0,
+        *,
+        corners: Floats | None = None,
+        progress: Progress | None = None,
+    ) -> Digitization:
+        """As ``digitize``, with the page, the traces on it and what the stages found.
+
+        Args:
+            source, page: see ``digitize``.
+            corners: (4, 2) px of the picture, set by a person: upper left, upper right, lower right and lower left of
+                the sheet as it is read. None looks for the page.
+            progress: told what begins, in the thread of this call.
+
+        Raises:
+            PlacementError: the corners span no page.
+        """
+        run = _Run(self.backend, self.options, _name_of(source), progress)
         try:
             run.read(source, page)
             run.classify()
-            run.align()
+            run.align() if corners is None else run.place(corners)
             run.rectify()
             run.extract()
             return run.finish()
@@ -165,14 +185,17 @@ class Digitizer:
 class _Run:
     """One page on its way through the stages; what is found so far stands in its attributes."""
 
-    def __init__(self, backend: InferenceBackend, options: DigitizerOptions, name: str) -> None:
-        self.backend, self.options, self.name = backend, options, name
+    def __init__(
+        self, backend: InferenceBackend, options: DigitizerOptions, name: str, progress: Progress | None = None
+    ) -> None:
+        self.backend, self.options, self.name, self.progress = backend, options, name, progress
         self.template = options.template
         self.timings: dict[str, float] = {}
         self.diagnostics: dict[str, Any] = {}
         self.category: str | None = None
         self.image: Image | None = None
         self.certainty = 1.0
+        self.corners: Floats | None = None
         self.labels: Floats | None = None
         self.nodes: Floats | None = None
         self.rectified: Image | None = None
@@ -180,6 +203,8 @@ class _Run:
 
     @contextmanager
     def _timed(self, stage: str) -> Iterator[None]:
+        if self.progress is not None:
+            self.progress(stage)
         started = time.perf_counter()
         try:
             yield
@@ -234,6 +259,16 @@ class _Run:
         self.diagnostics["alignment_score"] = round(found.score, 4)
         self.diagnostics["alignment_rms_px"] = round(found.rms_px, 3)
 
+    def place(self, corners: Floats) -> None:
+        """Stage 0 where a person has set the corners of the sheet."""
+        assert self.image is not None
+        self.corners = np.asarray(corners, np.float64)
+        with self._timed("alignment"):
+            placement = place_page(self.image, self.corners, self._detect_labels, self.template)
+        self.timings["alignment"] -= self.timings["label_detector"]
+        self.homography, self.labels = placement.homography, placement.labels
+        self.diagnostics["labels_found"] = len(self.labels)
+
     def _detect_labels(self, view: Image) -> Mapping[str, NDArray[Any]]:
         return self._infer("label_detector", "page", _planes(view))
 
@@ -247,7 +282,8 @@ class _Run:
         with self._timed("rectification"):
             nodes, trusted = self._lattice(answer, np.asarray(np.linalg.inv(to_aligned)))
             names = self.diagnostics["labels_found"]
-            if names < _LEAST_NAMES or (names < SURE_NAMES and self.diagnostics["lattice_score"] < _WHOLE_LATTICE):
+            few = names < _LEAST_NAMES or (names < SURE_NAMES and self.diagnostics["lattice_score"] < _WHOLE_LATTICE)
+            if few and self.corners is None:
                 # Another printer's page: some names fall into place by chance, and so does half of the grid.
                 raise StageError(
                     RefusalCode.ALIGNMENT_FAILED,
@@ -450,6 +486,8 @@ class _Run:
         return self._details(record)
 
     def _details(self, record: EcgRecord) -> Digitization:
+        if self.corners is not None:
+            record = replace(record, edits=({"kind": "corners", "corners": np.round(self.corners, 2)},))
         return Digitization(record, self.image, {}, self.labels, self.nodes, self.rectified, self.coverage)
 
     def _calibration(self) -> Calibration:

@@ -116,6 +116,7 @@ class EcgRecord:
         models: the networks that took part.
         timings_s: seconds per stage.
         heart_rate_bpm: beats per minute, None where it cannot be measured.
+        edits: what people changed by hand, in order, each with its ``kind`` (``cardioscan.editing``).
         diagnostics: whatever else is worth keeping. NumPy values become plain ones; NaN becomes None.
 
     Raises:
@@ -134,6 +135,7 @@ class EcgRecord:
     timings_s: Mapping[str, float] = field(default_factory=dict)
     heart_rate_bpm: float | None = None
     diagnostics: Mapping[str, object] = field(default_factory=dict)
+    edits: tuple[Mapping[str, Any], ...] = ()
 
     def __post_init__(self) -> None:
         """Check everything that can be checked, then freeze arrays and mappings."""
@@ -171,6 +173,7 @@ class EcgRecord:
             "heart_rate_bpm": None if rate is None else float(rate),
             "timings_s": MappingProxyType(timings),
             "diagnostics": MappingProxyType(_plain(self.diagnostics, "diagnostics")),
+            "edits": tuple(_plain(list(self.edits), "edits")),
         }
         for key, value in checked.items():
             object.__setattr__(self, key, value)
@@ -248,6 +251,7 @@ class EcgRecord:
             "calibration": None if self.calibration is None else asdict(self.calibration),
             "models": [asdict(model) for model in self.models],
             "timings_s": {stage: round(value, 4) for stage, value in self.timings_s.items()},
+            "edits": list(self.edits),
             "diagnostics": dict(self.diagnostics),
         }
 

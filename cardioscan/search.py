@@ -22,7 +22,7 @@ from cardioscan.homography import Alignment, LabelKeypoints, fit_homography
 from cardioscan.outline import find_outline, straighten
 from cardioscan.page import PageTemplate
 
-__all__ = ["SURE_NAMES", "Look", "View", "search_page", "views"]
+__all__ = ["SURE_NAMES", "Look", "View", "look_at", "search_page", "views"]
 
 Image = NDArray[np.uint8]
 Detector = Callable[[Image], Mapping[str, NDArray[Any]]]
@@ -97,7 +97,7 @@ def search_page(
     best: Look | None = None
     count = 0
     for view in views(image, flip_tta, straightening):
-        look = _look(view, detector, template)
+        look = look_at(view, detector, template)
         count += 1
         if best is None or look.score > best.score:
             best = look
@@ -127,7 +127,7 @@ def views(image: Image, flip_tta: str = "auto", straightening: bool = True) -> I
         yield replace(first, flips=True)
 
 
-def _look(view: View, detector: Detector, template: PageTemplate) -> Look:
+def look_at(view: View, detector: Detector, template: PageTemplate) -> Look:
     """Show a view and fit the homography to the names found."""
     pictures = alignment.flip_views(view.pixels) if view.flips else view.pixels[None]
     answers = [detector(picture) for picture in pictures]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import Any
+import weakref
+from typing import Any, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,12 @@ from cardioscan_client.connection import (
 from cardioscan_client.contract import check_contract
 from cardioscan_client.deadline import Deadline, page_deadline, request_deadline
 from cardioscan_client.faults import Cause, backoff_s, explain
+from cardioscan_client.sharing import Sharing, Steps
+
+T = TypeVar("T")
+
+_FAREWELL_S: Final = 1.0
+"""How long a server that does not answer may hold up closing."""
 
 
 class TritonBackend:
@@ -35,7 +42,8 @@ class TritonBackend:
 
     The served models are compared with the specs at once, and again when the server was away. A request is sent again
     at most twice, with jitter and inside its deadline, where the cause may pass: a full queue, a lost connection, a
-    restart. ``cardioscan_client.deadline.page_deadline`` gives all requests of a page one deadline.
+    restart. ``cardioscan_client.deadline.page_deadline`` gives all requests of a page one deadline. Where the server is
+    on this machine and offers it, tensors go through shared memory (``TritonOptions.shared_memory``).
 
     Args:
         server: its address ``HOST:PORT``, or how to reach it.
@@ -54,11 +62,14 @@ class TritonBackend:
         self._lock = threading.Lock()
         self._used: set[str] = set()
         self._served: dict[str, str] = {}
+        self._sharing = self.options.sharing()
         arguments = client_arguments(self.options)
         import tritonclient.grpc
 
         self._grpc = tritonclient.grpc
         self._client = tritonclient.grpc.InferenceServerClient(**arguments)
+        # Also where nobody closes it: the server would keep what this process has registered.
+        self._finalizer = weakref.finalize(self, _close, self._client, self._sharing, self.options)
         try:
             self._check_server(request_deadline(self.options.request_timeout_s))
         except BaseException:
@@ -72,8 +83,13 @@ class TritonBackend:
         self.close()
 
     def close(self) -> None:
-        """Close the connection."""
-        self._client.close()
+        """Close the connection and give the shared memory back. Does nothing twice."""
+        self._finalizer()
+
+    @property
+    def uses_shared_memory(self) -> bool:
+        """Whether tensors go through shared memory at present."""
+        return self._sharing.on
 
     def model_versions(self) -> dict[str, tuple[str, str]]:
         """Version and SHA-256, as the server states it (empty where it does not), of each model used so far."""
@@ -99,8 +115,11 @@ class TritonBackend:
         tries = 0
         while True:
             deadline.check(model)
+            region = self._ask(self._sharing.region(model, inputs), deadline)
             try:
-                result = self._client.infer(**infer_arguments(self._grpc, model, inputs, deadline, self.options))
+                with self._sharing.lend(region):
+                    arguments = infer_arguments(self._grpc, model, inputs, deadline, self.options, region)
+                    answer = read_answer(model, inputs, self._client.infer(**arguments), region)
             except client_error() as error:
                 pause, trouble = next_try(error, model, tries, deadline, self.options.address, self._rng)
             else:
@@ -111,7 +130,10 @@ class TritonBackend:
             tries += 1
         with self._lock:
             self._used.add(model)
-        return read_answer(model, result)
+        return answer
+
+    def _ask(self, steps: Steps[T], deadline: Deadline) -> T:
+        return _answered(steps, self._client, health_arguments(deadline, self.options))
 
     def _wait_until_ready(self, deadline: Deadline, trouble: ServingError) -> None:
         end = Deadline(min(self.options.reconnect_s, deadline.remaining()))
@@ -136,10 +158,34 @@ class TritonBackend:
                 metadata = self._client.get_model_metadata(name, str(spec.version), **call)
                 config = self._client.get_model_config(name, str(spec.version), **call).config
                 served[name] = check_contract(spec, metadata, config, address)
+            self._ask(self._sharing.connect(), deadline)
         except client_error() as error:
             raise health_trouble(error, address) from error
         with self._lock:
             self._served = served
+
+
+def _answered(steps: Steps[T], client: Any, call: dict[str, Any]) -> T:
+    """Put the questions of ``cardioscan_client.sharing`` to the server; returns what comes of them."""
+    try:
+        method, arguments = next(steps)
+        while True:
+            try:
+                said = getattr(client, method)(**arguments, **call)
+            except BaseException as error:
+                method, arguments = steps.throw(error)
+            else:
+                method, arguments = steps.send(said)
+    except StopIteration as end:
+        value: T = end.value
+        return value
+
+
+def _close(client: Any, sharing: Sharing, options: TritonOptions) -> None:
+    try:
+        _answered(sharing.close(), client, health_arguments(Deadline(_FAREWELL_S), options))
+    finally:
+        client.close()
 
 
 class ServedDigitizer(Digitizer):
@@ -157,7 +203,7 @@ class ServedDigitizer(Digitizer):
         super().__init__(backend, options)
         self._timeout_s = backend.options.page_timeout_s
 
-    def digitize_with_details(self, source: ImageSource, page: int = 0) -> Digitization:
+    def digitize_with_details(self, source: ImageSource, page: int = 0, **guidance: Any) -> Digitization:
         """As in ``Digitizer``, within ``page_timeout_s``; raises ``DeadlineExceededError`` when that is over."""
         with page_deadline(self._timeout_s):
-            return super().digitize_with_details(source, page)
+            return super().digitize_with_details(source, page, **guidance)
