@@ -1,5 +1,7 @@
 """One frozen ``NetworkSpec`` per network: the source of ``config.pbtxt``, of the clients' checks and of the tests.
 
+``DIGITIZER`` is the same for the whole pipeline, which a server offers beside the networks.
+
 What changes with every release (version, hash, figures) stands in ``released.json`` beside this file, written by
 ``cardioscan export``; what is fixed by the architecture (tensors) stands here.
 """
@@ -17,7 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from cardioscan.errors import ModelError
-from cardioscan.page import STANDARD_PAGE
+from cardioscan.page import LEADS, RECORD_SAMPLES, STANDARD_PAGE
 
 MODELS_VARIABLE: Final = "CARDIOSCAN_MODELS"
 """Environment variable that names another model repository."""
@@ -29,7 +31,7 @@ _N_LABELS = len(STANDARD_PAGE.labels) + 1
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """A tensor of a network: name, NumPy dtype and shape without the batch axis."""
+    """A tensor of a model: name, NumPy dtype and shape without the batch axis; -1 stands for any length."""
 
     name: str
     dtype: str
@@ -115,6 +117,55 @@ SPECS: Final = {
     )
 }
 """The four networks by name."""
+
+
+@dataclass(frozen=True)
+class PipelineSpec:
+    """The whole pipeline as it is served: one page in, one record out, without a batch axis.
+
+    Text is UTF-8 in tensors of uint8. KServe's BYTES would say so more clearly, but Triton's Python backend needs a
+    NumPy of its own generation for it, and as raw bytes a caller need not strip lengths from what it sends and gets.
+
+    Attributes:
+        name: name of the model in the repository.
+        version: of its tensors; another one when these change.
+        inputs, outputs: its tensors.
+        max_bytes, max_pixels: largest encoded picture and largest width x height that it takes.
+        max_batch: 0, there is no batch axis.
+        sha256: empty, for it has no weights of its own.
+    """
+
+    name: str
+    version: int
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    max_bytes: int
+    max_pixels: int
+    max_batch: int = 0
+    sha256: str = ""
+
+
+DIGITIZER: Final = PipelineSpec(
+    "ecg_digitizer",
+    1,
+    (TensorSpec("image", "uint8", (-1,)),),
+    (
+        TensorSpec("signals", "float32", (len(LEADS), RECORD_SAMPLES)),
+        TensorSpec("confidence", "float32", (len(LEADS), RECORD_SAMPLES)),
+        TensorSpec("lead_confidence", "float32", (len(LEADS),)),
+        TensorSpec("outcome", "uint8", (-1,)),
+        TensorSpec("reasons", "uint8", (-1,)),
+        TensorSpec("record", "uint8", (-1,)),
+    ),
+    max_bytes=48 << 20,
+    max_pixels=100_000_000,
+)
+"""The pipeline beside the networks: ``image`` is an encoded file; ``signals`` are mV with NaN; ``outcome`` is text,
+``reasons`` and ``record`` (the content of ``page.json``) are JSON. The page of a PDF or TIFF is ``PAGE_PARAMETER``."""
+
+PAGE_PARAMETER: Final = "page"
+"""Parameter of a request to ``DIGITIZER``: page of the document, from 0; a parameter and no second tensor, so that the
+bytes of a file alone are a valid request over HTTP."""
 
 
 @lru_cache(maxsize=1)

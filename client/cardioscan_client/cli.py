@@ -366,6 +366,13 @@ def _checkpoints(network: str, checkpoint: Path) -> dict[str, Path]:
 @click.option("--models", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Folder of the networks.")
 @click.option("--link", is_flag=True, help="Link the ONNX files instead of copying them.")
 @click.option("--threads", type=click.IntRange(min=0), default=0, help="cpu: threads per network; 0: all cores.")
+@click.option(
+    "--digitizers",
+    type=click.IntRange(min=0),
+    default=2,
+    show_default=True,
+    help="Processes of ecg_digitizer; 0: none.",
+)
 @click.option("--compute-capability", "capabilities", multiple=True, help="tensorrt: a GPU to serve, such as 8.9.")
 @click.option("--tensorrt-version", help="tensorrt: version that builds and runs the plans, such as 10.9.")
 def repository(output: Path, models: Path | None, capabilities: tuple[str, ...], **options: Any) -> None:
@@ -406,13 +413,26 @@ def repository(output: Path, models: Path | None, capabilities: tuple[str, ...],
 @click.option("--http-port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0: any free port.")
 @click.option("--metrics-port", type=click.IntRange(0, 65535), default=8002, show_default=True, help="0: any free one.")
 @click.option("--threads", type=click.IntRange(min=0), default=0, help="Threads per network; 0: all cores.")
+@click.option(
+    "--digitizers",
+    type=click.IntRange(min=0),
+    default=2,
+    show_default=True,
+    help="Processes of ecg_digitizer; 0: none.",
+)
 @click.option("--log", type=click.Path(dir_okay=False, path_type=Path), help="File for the server's log.")
 @click.argument("arguments", nargs=-1, metavar="[-- TRITON_OPTIONS...]")
 def serve(
-    model_repository: Path | None, threads: int, log: Path | None, arguments: tuple[str, ...], **ports: Any
+    model_repository: Path | None,
+    threads: int,
+    digitizers: int,
+    log: Path | None,
+    arguments: tuple[str, ...],
+    **ports: Any,
 ) -> None:
     """Run a Triton server with the networks on this machine's CPU, until Ctrl-C.
 
+    It also serves ecg_digitizer, the whole pipeline: one KServe v2 request per page, from any language.
     Needs the package nvidia-pytriton, no container and no GPU. What follows -- is passed on to tritonserver.
 
     \b
@@ -425,10 +445,11 @@ def serve(
 
     from cardioscan_client.serve import ServerOptions, TritonServer, run_server
 
-    options = ServerOptions(arguments=arguments, **ports)
+    server = ServerOptions(arguments=arguments, **ports)
     with TemporaryDirectory(prefix="cardioscan-models-") as folder:
         if model_repository is None:
             from cardioscan_export.repository import RepositoryOptions, write_repository
 
-            write_repository(folder, RepositoryOptions("cpu", threads=threads, link=True))
-        run_server(TritonServer(model_repository or Path(folder), options, log), click.echo)
+            options = RepositoryOptions("cpu", threads=threads, digitizers=digitizers, link=True)
+            write_repository(folder, options)
+        run_server(TritonServer(model_repository or Path(folder), server, log), click.echo)

@@ -1,4 +1,4 @@
-"""Whether the models of a server are those of the ``NetworkSpec``s: names, versions, tensors, weights."""
+"""Whether the models of a server are those of the specs: names, versions, tensors, weights."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from cardioscan.errors import ModelContractError
-from cardioscan.specs import NetworkSpec, TensorSpec
+from cardioscan.specs import NetworkSpec, PipelineSpec, TensorSpec
 
 TRITON_TYPES: Final = {"uint8": "UINT8", "float16": "FP16", "float32": "FP32"}
 """NumPy dtypes by the names that the KServe v2 protocol has for them."""
 
 
-def check_contract(spec: NetworkSpec, metadata: Any, config: Any, address: str) -> str:
+def check_contract(spec: NetworkSpec | PipelineSpec, metadata: Any, config: Any, address: str) -> str:
     """Compare what a server says of a model with its spec.
 
     Args:
@@ -29,8 +29,8 @@ def check_contract(spec: NetworkSpec, metadata: Any, config: Any, address: str) 
     """
     parameters = {key: value.string_value for key, value in config.parameters.items()}
     differences = [
-        *_differences("input", spec.inputs, metadata.inputs),
-        *_differences("output", spec.outputs, metadata.outputs),
+        *_differences("input", spec.inputs, metadata.inputs, batched=spec.max_batch > 0),
+        *_differences("output", spec.outputs, metadata.outputs, batched=spec.max_batch > 0),
     ]
     served = parameters.get("sha256", "")
     if served and spec.sha256 and served != spec.sha256:
@@ -43,11 +43,12 @@ def check_contract(spec: NetworkSpec, metadata: Any, config: Any, address: str) 
     return served
 
 
-def _differences(kind: str, wanted: tuple[TensorSpec, ...], found: Iterable[Any]) -> list[str]:
+def _differences(kind: str, wanted: tuple[TensorSpec, ...], found: Iterable[Any], *, batched: bool) -> list[str]:
     served = {tensor.name: (str(tensor.datatype), tuple(tensor.shape)) for tensor in found}
-    expected = {tensor.name: (TRITON_TYPES[tensor.dtype], (-1, *tensor.shape)) for tensor in wanted}
+    batch, free = ((-1,), "batch") if batched else ((), "any length")
+    expected = {tensor.name: (TRITON_TYPES[tensor.dtype], (*batch, *tensor.shape)) for tensor in wanted}
     sentences = [
-        f"{kind} '{name}' is {_words(served[name])}, not {_words(expected[name])}"
+        f"{kind} '{name}' is {_words(served[name], free)}, not {_words(expected[name], free)}"
         if name in served
         else f"{kind} '{name}' is missing"
         for name in expected
@@ -58,6 +59,6 @@ def _differences(kind: str, wanted: tuple[TensorSpec, ...], found: Iterable[Any]
     return sentences + [f"{kind} '{name}' is unknown" for name in unknown]
 
 
-def _words(tensor: tuple[str, tuple[int, ...]]) -> str:
+def _words(tensor: tuple[str, tuple[int, ...]], free: str) -> str:
     datatype, shape = tensor
-    return f"{datatype} ({', '.join('batch' if size == -1 else str(size) for size in shape)})"
+    return f"{datatype} ({', '.join(free if size == -1 else str(size) for size in shape)})"

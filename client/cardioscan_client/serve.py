@@ -335,12 +335,21 @@ def _lay_out_backends(triton: TritonInstallation, folder: Path) -> Path:
 
 
 def _environment(triton: TritonInstallation, base: Mapping[str, str]) -> dict[str, str]:
-    """The environment in which the backend's Python is the running one, with its packages."""
+    """The environment in which the backend's Python is the running one, with its packages and this CardioScan."""
     environment = {key: value for key, value in base.items() if key not in ("PYTHONPATH", "PYTHONHOME")}
+    environment["PYTHONPATH"] = os.pathsep.join(_own_folders())
     libraries = [str(triton.libraries), sysconfig.get_config_var("LIBDIR"), base.get("LD_LIBRARY_PATH")]
     environment["LD_LIBRARY_PATH"] = os.pathsep.join(filter(None, libraries))
     environment["PATH"] = os.pathsep.join(filter(None, [str(Path(sys.executable).parent), base.get("PATH")]))
     return environment
+
+
+def _own_folders() -> list[str]:
+    """Folders of the packages that ``ecg_digitizer`` needs, where they are used from a checkout; none if installed."""
+    installed = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
+    origins = [spec.origin for spec in map(find_spec, ("cardioscan", "cardioscan_export")) if spec and spec.origin]
+    folders = [str(Path(origin).parent.parent) for origin in origins]
+    return [folder for folder in dict.fromkeys(folders) if folder not in installed]
 
 
 def _children(pid: int) -> set[int]:

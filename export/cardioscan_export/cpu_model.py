@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import triton_python_backend_utils as pb_utils
 from numpy.typing import NDArray
 
@@ -21,7 +20,7 @@ _CANCELLED = "the request was cancelled before its turn came"
 _NOISE = "PyCapsule_GetPointer called with incorrect name"
 
 
-def _silence_capsules() -> None:
+def silence_capsules() -> None:
     """Keep one harmless complaint out of the log, which would come with every answer.
 
     The backend marks the DLPack capsules that it has consumed with a name that NumPy does not know. NumPy's destructor
@@ -41,7 +40,9 @@ class TritonPythonModel:
 
     def initialize(self, args: dict[str, str]) -> None:
         """Open the session; raises ``TritonModelException`` where the file is not the one that was released."""
-        _silence_capsules()
+        import onnxruntime
+
+        silence_capsules()
         config = json.loads(args["model_config"])
         parameters = {key: value["string_value"] for key, value in config.get("parameters", {}).items()}
         path = Path(args["model_repository"]) / args["model_version"] / "model.onnx"

@@ -5,6 +5,8 @@ There are three flavours, with the same names, tensors and versions:
 * ``onnxruntime``: the ONNX Runtime backend with its TensorRT accelerator, for a GPU; what the checkout holds.
 * ``tensorrt``: TensorRT plans, one per compute capability and TensorRT version.
 * ``cpu``: the Python backend running ONNX Runtime, for a Triton that has nothing else (``cardioscan serve``).
+
+In all of them ``ecg_digitizer`` is the whole pipeline in the Python backend, calling the networks beside it.
 """
 
 from __future__ import annotations
@@ -16,7 +18,15 @@ from pathlib import Path
 from typing import Final
 
 from cardioscan.errors import ModelError
-from cardioscan.specs import SPECS, NetworkSpec, TensorSpec, check_model_file, file_sha256, find_model_file
+from cardioscan.specs import (
+    DIGITIZER,
+    SPECS,
+    NetworkSpec,
+    check_model_file,
+    file_sha256,
+    find_model_file,
+)
+from cardioscan_export.pbtxt import TRITON_TYPES, parameter, queue, tensors
 
 FLAVOURS: Final = ("onnxruntime", "tensorrt", "cpu")
 """What a repository can be written for."""
@@ -28,19 +38,21 @@ COMPUTE_CAPABILITIES: Final = ("7.5", "8.0", "8.6", "8.9", "9.0")
 ENGINE_CACHE: Final = "/var/cache/cardioscan/tensorrt"
 """Folder on the server in which TensorRT keeps engines and timings; outside the repository, which is read-only."""
 
-QUEUE_SIZE: Final = 64
-CPU_QUEUE_SIZE: Final = 16
-"""Pages that may wait for a network; more are rejected. A CPU needs seconds a page, so fewer may wait for it."""
-QUEUE_TIMEOUT_US: Final = 20_000_000
-CPU_QUEUE_TIMEOUT_US: Final = 60_000_000
-"""How long a request may wait at most; a request can ask for less, and the client always does."""
 CPU_MAX_BATCH: Final = 2
 """Largest batch of the CPU flavour. There a batch is no faster than its pages one by one: the waveform extractor took
 3.6 s of CPU time for one page and 8.2 s for two, and 0.6 GB more. A larger one would only make the warm-up longer."""
+PAGE_TIMEOUT_S: Final = 120
+"""How long ``ecg_digitizer`` works on a page at most, the networks' queues included."""
 
-_TYPES: Final = {"uint8": "TYPE_UINT8", "float32": "TYPE_FP32", "float16": "TYPE_FP16"}
 _WORKSPACE_BYTES: Final = 4 << 30
+_QUEUE_DELAY_US: Final = 2000
 _CPU_MODEL: Final = Path(__file__).with_name("cpu_model.py")
+_DIGITIZER_MODEL: Final = '''"""The whole pipeline. Needs CardioScan in the Python that runs Triton's backend."""
+
+from cardioscan_export.digitizer_model import TritonPythonModel
+
+__all__ = ["TritonPythonModel"]
+'''
 
 
 @dataclass(frozen=True)
@@ -50,6 +62,8 @@ class RepositoryOptions:
     Attributes:
         flavour: one of ``FLAVOURS``.
         threads: threads of the arithmetic per network on a CPU; 0 uses all cores.
+        digitizers: processes of ``ecg_digitizer``, each with one page at a time; 0 leaves it out, for a server whose
+            Python has no CardioScan.
         compute_capabilities: GPUs that the plans of the flavour ``tensorrt`` are for.
         tensorrt_version: TensorRT that builds and runs these plans.
         engine_cache: folder on the server for engines and timings of TensorRT.
@@ -59,6 +73,7 @@ class RepositoryOptions:
 
     flavour: str = "onnxruntime"
     threads: int = 0
+    digitizers: int = 2
     compute_capabilities: tuple[str, ...] = COMPUTE_CAPABILITIES
     tensorrt_version: str = TENSORRT_VERSION
     engine_cache: str = ENGINE_CACHE
@@ -68,10 +83,10 @@ class RepositoryOptions:
 
 @dataclass(frozen=True)
 class WrittenModel:
-    """One network as it was written.
+    """One model as it was written.
 
     Attributes:
-        name, version: of the network.
+        name, version: of the model.
         folder: its folder in the repository; holds ``config.pbtxt`` and the version's folder.
         missing: files that the configuration names and that are still to be built on a GPU (TensorRT plans).
     """
@@ -117,24 +132,22 @@ def config_pbtxt(spec: NetworkSpec, options: RepositoryOptions = RepositoryOptio
     Raises:
         ModelError: there is no such flavour.
     """
-    if options.flavour not in FLAVOURS:
-        raise ModelError(f"unknown flavour '{options.flavour}'; known are {', '.join(FLAVOURS)}")
-    cpu = options.flavour == "cpu"
+    cpu = _is_cpu(options)
     parts = [
         f"# Written by CardioScan from the NetworkSpec of {spec.name} (flavour {options.flavour}). Do not edit.",
         f'name: "{spec.name}"',
         f'backend: "{"python" if cpu else options.flavour}"',
         f"max_batch_size: {max_batch(spec, options.flavour)}",
-        _tensors("input", spec.inputs),
-        _tensors("output", spec.outputs),
+        tensors("input", spec.inputs),
+        tensors("output", spec.outputs),
         f"version_policy {{ specific {{ versions: [ {spec.version} ] }} }}",
-        _batching(CPU_QUEUE_TIMEOUT_US if cpu else QUEUE_TIMEOUT_US, CPU_QUEUE_SIZE if cpu else QUEUE_SIZE),
+        queue(cpu, _QUEUE_DELAY_US),
         f"instance_group [ {{ count: 1 kind: {'KIND_CPU' if cpu else 'KIND_GPU'} }} ]",
         _warm_up(spec, options.flavour),
-        _parameter("sha256", spec.sha256 if sha256 is None else sha256),
+        parameter("sha256", spec.sha256 if sha256 is None else sha256),
     ]
     if cpu:
-        parts.append(_parameter("threads", str(options.threads)))
+        parts.append(parameter("threads", str(options.threads)))
     elif options.flavour == "onnxruntime":
         parts.append(_accelerator(spec, options.engine_cache))
     else:
@@ -145,10 +158,40 @@ def config_pbtxt(spec: NetworkSpec, options: RepositoryOptions = RepositoryOptio
     return "\n".join(parts) + "\n"
 
 
+def digitizer_config_pbtxt(options: RepositoryOptions = RepositoryOptions()) -> str:
+    """Triton's model configuration of ``ecg_digitizer``, as text.
+
+    There is no batch: each page has a request, an answer and an error of its own, and a batch would be no faster. The
+    instances are processes, so that pages overlap without sharing an interpreter's lock; ``dynamic_batching`` is there
+    for its queue policy. Everything runs on the CPU, only the networks are elsewhere.
+
+    Raises:
+        ModelError: there is no such flavour.
+    """
+    cpu = _is_cpu(options)
+    parts = [
+        f"# Written by CardioScan from the PipelineSpec of {DIGITIZER.name} (flavour {options.flavour}). Do not edit.",
+        f'name: "{DIGITIZER.name}"',
+        'backend: "python"',
+        f"max_batch_size: {DIGITIZER.max_batch}",
+        tensors("input", DIGITIZER.inputs),
+        tensors("output", DIGITIZER.outputs),
+        f"version_policy {{ specific {{ versions: [ {DIGITIZER.version} ] }} }}",
+        queue(cpu, 0),
+        f"instance_group [ {{ count: {options.digitizers} kind: KIND_CPU }} ]",
+        parameter("threads", str(options.threads)),
+        parameter("page_timeout_s", str(PAGE_TIMEOUT_S)),
+        parameter("max_bytes", str(DIGITIZER.max_bytes)),
+        parameter("max_pixels", str(DIGITIZER.max_pixels)),
+        parameter("released_networks", "yes" if options.verify else "no"),
+    ]
+    return "\n".join(parts) + "\n"
+
+
 def write_repository(
     output: str | Path, options: RepositoryOptions = RepositoryOptions(), models: str | Path | None = None
 ) -> list[WrittenModel]:
-    """Write a model repository with all networks.
+    """Write a model repository with all networks and the pipeline.
 
     Existing files of the same names are replaced, others are left alone.
 
@@ -158,7 +201,7 @@ def write_repository(
         models: where the released ONNX files lie; None looks in the usual places.
 
     Returns:
-        What was written, one entry per network.
+        What was written, one entry per model.
 
     Raises:
         ModelError: the flavour is unknown, an ONNX file is missing or damaged, or ``output`` holds the released files
@@ -169,6 +212,8 @@ def write_repository(
     for name, source in sources.items():
         assert source is not None  # find_model_file raises unless missing_ok
         written.append(_write_model(SPECS[name], source, Path(output), options))
+    if options.digitizers > 0:
+        written.append(_write_digitizer(Path(output), options))
     return written
 
 
@@ -196,6 +241,14 @@ def _write_model(spec: NetworkSpec, source: Path, output: Path, options: Reposit
     return WrittenModel(spec.name, spec.version, folder.parent, tuple(missing))
 
 
+def _write_digitizer(output: Path, options: RepositoryOptions) -> WrittenModel:
+    folder = output / DIGITIZER.name / str(DIGITIZER.version)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "model.py").write_text(_DIGITIZER_MODEL, encoding="utf-8")
+    (folder.parent / "config.pbtxt").write_text(digitizer_config_pbtxt(options), encoding="utf-8")
+    return WrittenModel(DIGITIZER.name, DIGITIZER.version, folder.parent)
+
+
 def _place(source: Path, target: Path, link: bool) -> None:
     """Copy or link a file; what stood there before is replaced in one step, for a server may be reading it."""
     fresh = target.with_name(target.name + ".new")
@@ -207,32 +260,15 @@ def _place(source: Path, target: Path, link: bool) -> None:
     os.replace(fresh, target)
 
 
-def _tensors(kind: str, tensors: tuple[TensorSpec, ...]) -> str:
-    blocks = [
-        f'  {{\n    name: "{tensor.name}"\n    data_type: {_TYPES[tensor.dtype]}\n'
-        f"    dims: [ {', '.join(map(str, tensor.shape))} ]\n  }}"
-        for tensor in tensors
-    ]
-    return f"{kind} [\n" + ",\n".join(blocks) + "\n]"
-
-
-def _batching(timeout_us: int, queue_size: int) -> str:
-    return (
-        "dynamic_batching {\n"
-        "  max_queue_delay_microseconds: 2000\n"
-        "  default_queue_policy {\n"
-        "    timeout_action: REJECT\n"
-        f"    default_timeout_microseconds: {timeout_us}\n"
-        "    allow_timeout_override: true\n"
-        f"    max_queue_size: {queue_size}\n"
-        "  }\n"
-        "}"
-    )
+def _is_cpu(options: RepositoryOptions) -> bool:
+    if options.flavour not in FLAVOURS:
+        raise ModelError(f"unknown flavour '{options.flavour}'; known are {', '.join(FLAVOURS)}")
+    return options.flavour == "cpu"
 
 
 def _warm_up(spec: NetworkSpec, flavour: str) -> str:
     inputs = " ".join(
-        f'inputs {{ key: "{tensor.name}" value {{ data_type: {_TYPES[tensor.dtype]} '
+        f'inputs {{ key: "{tensor.name}" value {{ data_type: {TRITON_TYPES[tensor.dtype]} '
         f"dims: [ {', '.join(map(str, tensor.shape))} ] zero_data: true }} }}"
         for tensor in spec.inputs
     )
@@ -265,7 +301,3 @@ def _profile(spec: NetworkSpec) -> dict[str, int]:
 
 def _shapes(spec: NetworkSpec, batch: int) -> str:
     return ",".join(f"{tensor.name}:{'x'.join(map(str, (batch, *tensor.shape)))}" for tensor in spec.inputs)
-
-
-def _parameter(key: str, value: str) -> str:
-    return f'parameters {{ key: "{key}" value {{ string_value: "{value}" }} }}'

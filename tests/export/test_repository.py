@@ -16,12 +16,14 @@ model_config_pb2 = pytest.importorskip(
 onnx = pytest.importorskip("onnx", reason="the package onnx (extra 'export') is not installed")
 
 from cardioscan.errors import ModelError  # noqa: E402
-from cardioscan.specs import SPECS, file_sha256, find_model_file  # noqa: E402
+from cardioscan.specs import DIGITIZER, SPECS, file_sha256, find_model_file  # noqa: E402
 from cardioscan_client.cli import main  # noqa: E402
+from cardioscan_export.pbtxt import contract_differences  # noqa: E402
 from cardioscan_export.repository import (  # noqa: E402
     FLAVOURS,
     RepositoryOptions,
     config_pbtxt,
+    digitizer_config_pbtxt,
     max_batch,
     plan_name,
     write_repository,
@@ -124,8 +126,8 @@ def test_the_checkout_holds_the_flavour_for_gpus(name: str) -> None:
 def test_cpu_flavour_stands_on_its_own(tmp_path: Path, link: bool) -> None:
     for _ in range(2):  # written again, nothing changes
         written = write_repository(tmp_path, RepositoryOptions("cpu", threads=3, link=link))
-    assert [model.name for model in written] == list(SPECS)
-    for model in written:
+    assert [model.name for model in written] == [*SPECS, DIGITIZER.name]
+    for model in written[:-1]:
         files = model.folder / str(model.version)
         assert {path.name for path in files.iterdir()} == {"model.onnx", "model.py"}
         assert (files / "model.onnx").is_symlink() is link
@@ -133,6 +135,67 @@ def test_cpu_flavour_stands_on_its_own(tmp_path: Path, link: bool) -> None:
         assert "cardioscan" not in (files / "model.py").read_text().split('"""', 2)[2], "it needs no CardioScan"
         assert parsed((model.folder / "config.pbtxt").read_text()).parameters["threads"].string_value == "3"
         assert not model.missing
+
+
+# The pipeline as a model
+
+
+@pytest.mark.parametrize("flavour", FLAVOURS)
+def test_the_pipeline_is_configured_as_its_spec_says(flavour: str) -> None:
+    config = parsed(digitizer_config_pbtxt(RepositoryOptions(flavour, threads=3, digitizers=5)))
+    assert (config.name, config.backend, config.max_batch_size) == (DIGITIZER.name, "python", 0)
+    assert list(config.version_policy.specific.versions) == [DIGITIZER.version]
+    types = {"uint8": "TYPE_UINT8", "float32": "TYPE_FP32"}
+    for tensors, specs in ((config.input, DIGITIZER.inputs), (config.output, DIGITIZER.outputs)):
+        served = [(tensor.name, type_name(tensor.data_type), tuple(tensor.dims)) for tensor in tensors]
+        assert served == [(spec.name, types[spec.dtype], spec.shape) for spec in specs]
+    policy = config.dynamic_batching.default_queue_policy
+    assert policy.timeout_action == model_config_pb2.ModelQueuePolicy.REJECT
+    assert policy.max_queue_size > 0 and policy.default_timeout_microseconds > 0 and policy.allow_timeout_override
+    assert not config.model_transaction_policy.decoupled
+    (group,) = config.instance_group
+    assert (group.kind, group.count) == (model_config_pb2.ModelInstanceGroup.KIND_CPU, 5)
+    parameters = {key: value.string_value for key, value in config.parameters.items()}
+    assert parameters["threads"] == "3" and parameters["released_networks"] == "yes"
+    assert int(parameters["max_bytes"]) == DIGITIZER.max_bytes
+
+
+def test_the_checkout_holds_the_pipeline(tmp_path: Path) -> None:
+    held = model_file("label_detector").parents[2] / DIGITIZER.name
+    write_repository(tmp_path)
+    files = [path for path in (tmp_path / DIGITIZER.name).rglob("*") if path.is_file()]
+    assert len(files) == 2
+    for path in files:
+        assert (held / path.relative_to(tmp_path / DIGITIZER.name)).read_text() == path.read_text()
+
+
+def test_the_pipeline_can_be_left_out(tmp_path: Path) -> None:
+    result = CliRunner().invoke(
+        main, ["repository", "--flavour", "cpu", "--link", "--digitizers", "0", "-o", str(tmp_path)]
+    )
+    assert result.exit_code == 0, result.output
+    assert {path.name for path in tmp_path.iterdir()} == set(SPECS)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "differences"),
+    [
+        ("", "", []),
+        ("input [", "input  [  # a remark\n", []),
+        ("count: 1", "count: 4", []),
+        ("versions: [ 1 ]", "versions: [ 2 ]", ["version"]),
+        ('name: "page"', 'name: "image"', ["input"]),
+        ("dims: [ 8 ]", "dims: [ 9 ]", ["output"]),
+        ('key: "sha256" value { string_value: "', 'key: "sha256" value { string_value: "0', ["weights"]),
+    ],
+)
+def test_differences_of_a_configuration_are_named(old: str, new: str, differences: list[str]) -> None:
+    spec = SPECS["label_detector"]
+    text = config_pbtxt(spec)
+    assert old in text
+    text = text.replace(old, new, 1) if "name" not in old else text.replace(old, new)
+    assert contract_differences(spec, text) == differences
+    assert contract_differences(spec, text, weights=False) == [item for item in differences if item != "weights"]
 
 
 def test_missing_plans_are_told_with_what_builds_them(tmp_path: Path) -> None:
