@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import logging
 import re
+import socket
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +22,11 @@ from cardioscan.specs import SPECS
 from cardioscan_client.contract import TRITON_TYPES
 from cardioscan_client.deadline import Deadline
 from cardioscan_client.faults import MAX_RETRIES, RETRY, WAIT_AND_RETRY, Cause, backoff_s, classify, explain
+from cardioscan_client.shared_memory import Region
+from cardioscan_client.sharing import Sharing, fetch_answer, place_request
+
+Choice: TypeAlias = Literal["auto", "always", "never"]
+"""When to do something; ``auto`` where it measured best."""
 
 RECONNECT_PAUSE_S: Final = 0.2
 """Mean order of the pauses between looks for a server that went away."""
@@ -48,6 +55,11 @@ class TritonOptions:
             with restricted protocols whose key is ``token``.
         keepalive_s: pings keep an idle connection from being dropped. A Triton with its own defaults ends connections
             that ping more often than every 300 s.
+        shared_memory: whether tensors go through shared memory instead of messages. ``auto``: where the server is on
+            this machine and offers it; ``always``: an error where it does not; ``never``.
+        shared_memory_regions: how many requests at once may use it, 26 MB each; further ones travel in messages.
+        compression: whether messages are compressed (the server's, where it is set to). ``auto``: where the server is
+            on another machine.
     """
 
     address: str
@@ -60,6 +72,25 @@ class TritonOptions:
     key_file: str | Path | None = None
     token: str | None = None
     keepalive_s: float = 330.0
+    shared_memory: Choice = "auto"
+    shared_memory_regions: int = 8
+    compression: Choice = "auto"
+
+    def __post_init__(self) -> None:
+        for name in ("shared_memory", "compression"):
+            if getattr(self, name) not in get_args(Choice):
+                raise ServingError(f"{name} is 'auto', 'always' or 'never', not {getattr(self, name)!r}")
+
+    @property
+    def compresses(self) -> bool:
+        """Whether messages are to be compressed: a second of CPU time a page, which only a network is worth."""
+        return self.compression == "always" or (self.compression == "auto" and not is_on_this_machine(self.address))
+
+    def sharing(self) -> Sharing:
+        """The shared memory of a new client."""
+        required = self.shared_memory == "always"
+        wanted = required or (self.shared_memory == "auto" and is_on_this_machine(self.address))
+        return Sharing(wanted, required, self.shared_memory_regions)
 
     @property
     def encrypted(self) -> bool:
@@ -71,6 +102,23 @@ class TritonOptions:
         if not self.token:
             return {}
         return {"authorization": f"Bearer {self.token}", "triton-grpc-protocol-token": self.token}
+
+
+@lru_cache(maxsize=64)
+def is_on_this_machine(address: str) -> bool:
+    """Whether ``HOST:PORT`` is an address of this machine; a tunnel that begins here looks so too."""
+    host = address.rpartition(":")[0].strip("[]")
+    try:
+        places = socket.getaddrinfo(host, None, type=socket.SOCK_DGRAM)
+    except OSError:
+        return False
+    for family, kind, _, _, place in places:
+        with socket.socket(family, kind) as probe:
+            try:
+                probe.bind(place)  # port 0; no other machine's address can be had
+            except OSError:
+                return False
+    return bool(places)
 
 
 def message_limit() -> int:
@@ -113,6 +161,8 @@ def client_arguments(options: TritonOptions) -> dict[str, Any]:
         ("grpc.initial_reconnect_backoff_ms", 200),
         ("grpc.max_reconnect_backoff_ms", 2000),
     ]
+    if not options.compresses:
+        channel.append(("grpc.compression_enabled_algorithms_bitset", 1))  # asks the server not to, either
     return {
         "url": options.address,
         "ssl": options.encrypted,
@@ -124,7 +174,12 @@ def client_arguments(options: TritonOptions) -> dict[str, Any]:
 
 
 def infer_arguments(
-    client: Any, model: str, inputs: Tensors, deadline: Deadline, options: TritonOptions
+    client: Any,
+    model: str,
+    inputs: Tensors,
+    deadline: Deadline,
+    options: TritonOptions,
+    region: Region | None = None,
 ) -> dict[str, Any]:
     """Arguments of ``infer`` for a request that has until ``deadline``.
 
@@ -134,28 +189,35 @@ def infer_arguments(
         inputs: arrays by tensor name.
         deadline: of the request.
         options: how the server is reached.
+        region: shared memory for the tensors; None puts them into the message.
     """
     spec = SPECS[model]
-    tensors = []
-    for tensor in spec.inputs:
-        array = np.asarray(inputs[tensor.name])
-        given = client.InferInput(tensor.name, list(array.shape), TRITON_TYPES[tensor.dtype])
-        given.set_data_from_numpy(array)
-        tensors.append(given)
+    if region is not None:
+        tensors, wanted = place_request(client, model, inputs, region)
+    else:
+        tensors, wanted = [], [client.InferRequestedOutput(tensor.name) for tensor in spec.outputs]
+        for tensor in spec.inputs:
+            array = np.asarray(inputs[tensor.name])
+            given = client.InferInput(tensor.name, list(array.shape), TRITON_TYPES[tensor.dtype])
+            given.set_data_from_numpy(array)
+            tensors.append(given)
     left = max(deadline.remaining(), 1e-3)
     return {
         "model_name": model,
         "inputs": tensors,
         "model_version": str(spec.version),
-        "outputs": [client.InferRequestedOutput(tensor.name) for tensor in spec.outputs],
+        "outputs": wanted,
         "headers": options.headers(),
         "timeout": max(1, int(left * _QUEUE_SHARE * 1e6)),  # microseconds, in the server's queue
         "client_timeout": left,  # seconds, in all
+        "compression_algorithm": "deflate" if options.compresses and region is None else None,
     }
 
 
-def read_answer(model: str, result: Any) -> dict[str, NDArray[Any]]:
-    """The outputs of an ``InferResult`` by name; read-only."""
+def read_answer(model: str, inputs: Tensors, result: Any, region: Region | None = None) -> dict[str, NDArray[Any]]:
+    """The outputs of an ``InferResult`` by name, from its message or from the region of its request; read-only."""
+    if region is not None:
+        return fetch_answer(model, inputs, region)
     return {tensor.name: result.as_numpy(tensor.name) for tensor in SPECS[model].outputs}
 
 

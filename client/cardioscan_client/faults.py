@@ -35,12 +35,13 @@ class Cause(Enum):
     BROKEN = "the process of a network on the server has died"
     CONTRACT = "the server has other models"
     DEADLINE = "the time is over"
+    REGION = "the server does not know the shared memory of this request"
     OTHER = "the server failed"
 
 
 WAIT_AND_RETRY: Final = frozenset({Cause.CONNECTION, Cause.STOPPING, Cause.NOT_READY})
 """Causes that may pass when the server is back: wait until it is ready, then send again."""
-RETRY: Final = WAIT_AND_RETRY | {Cause.OVERLOADED}
+RETRY: Final = WAIT_AND_RETRY | {Cause.OVERLOADED, Cause.REGION}
 """Causes after which the same request may succeed."""
 
 _UNAVAILABLE: Final = (
@@ -75,6 +76,8 @@ def classify(status: str | None, message: str) -> Cause:
     code, text = (status or "").rpartition(".")[2], message.lower()
     if code == "UNAVAILABLE":
         return next((cause for fragment, cause in _UNAVAILABLE if fragment in text), Cause.CONNECTION)
+    if "unable to find shared memory region" in text:
+        return Cause.REGION  # it was restarted
     if "stub process" in text:
         return Cause.BROKEN
     if code == "RESOURCE_EXHAUSTED" and "message larger than max" in text:

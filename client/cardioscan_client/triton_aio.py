@@ -6,7 +6,7 @@ import asyncio
 import concurrent.futures
 import contextvars
 import threading
-from typing import Any
+from typing import Any, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,12 @@ from cardioscan_client.connection import (
 from cardioscan_client.contract import check_contract
 from cardioscan_client.deadline import Deadline, page_deadline, request_deadline
 from cardioscan_client.faults import Cause, backoff_s, explain
+from cardioscan_client.sharing import Steps
+
+T = TypeVar("T")
+
+_FAREWELL_S: Final = 1.0
+"""How long a server that does not answer may hold up closing."""
 
 
 class AsyncTritonBackend:
@@ -48,6 +54,7 @@ class AsyncTritonBackend:
         self._rng = rng or np.random.default_rng()
         self._used: set[str] = set()
         self._served: dict[str, str] = {}
+        self._sharing = self.options.sharing()
         self._client: Any = None
 
     async def __aenter__(self) -> AsyncTritonBackend:
@@ -67,10 +74,18 @@ class AsyncTritonBackend:
         await self.close()
 
     async def close(self) -> None:
-        """Close the connection; requests under way are cancelled."""
+        """Close the connection and give the shared memory back; requests under way are cancelled."""
         client, self._client = self._client, None
         if client is not None:
-            await client.close()
+            try:
+                await _answered(self._sharing.close(), client, health_arguments(Deadline(_FAREWELL_S), self.options))
+            finally:
+                await client.close()
+
+    @property
+    def uses_shared_memory(self) -> bool:
+        """Whether tensors go through shared memory at present."""
+        return self._sharing.on
 
     def model_versions(self) -> dict[str, tuple[str, str]]:
         """Version and SHA-256, as the server states it (empty where it does not), of each model used so far."""
@@ -85,8 +100,11 @@ class AsyncTritonBackend:
         tries = 0
         while True:
             deadline.check(model)
+            region = await self._ask(self._sharing.region(model, inputs), deadline)
             try:
-                result = await self._client.infer(**infer_arguments(self._grpc, model, inputs, deadline, self.options))
+                with self._sharing.lend(region):
+                    arguments = infer_arguments(self._grpc, model, inputs, deadline, self.options, region)
+                    answer = read_answer(model, inputs, await self._client.infer(**arguments), region)
             except client_error() as error:
                 pause, trouble = next_try(error, model, tries, deadline, self.options.address, self._rng)
             else:
@@ -96,7 +114,10 @@ class AsyncTritonBackend:
                 await self._wait_until_ready(deadline, trouble)
             tries += 1
         self._used.add(model)
-        return read_answer(model, result)
+        return answer
+
+    async def _ask(self, steps: Steps[T], deadline: Deadline) -> T:
+        return await _answered(steps, self._client, health_arguments(deadline, self.options))
 
     async def _wait_until_ready(self, deadline: Deadline, trouble: ServingError) -> None:
         end = Deadline(min(self.options.reconnect_s, deadline.remaining()))
@@ -120,9 +141,26 @@ class AsyncTritonBackend:
                 metadata = await self._client.get_model_metadata(name, str(spec.version), **call)
                 config = (await self._client.get_model_config(name, str(spec.version), **call)).config
                 served[name] = check_contract(spec, metadata, config, address)
+            await self._ask(self._sharing.connect(), deadline)
         except client_error() as error:
             raise health_trouble(error, address) from error
         self._served = served
+
+
+async def _answered(steps: Steps[T], client: Any, call: dict[str, Any]) -> T:
+    """Put the questions of ``cardioscan_client.sharing`` to the server; returns what comes of them."""
+    try:
+        method, arguments = next(steps)
+        while True:
+            try:
+                said = await getattr(client, method)(**arguments, **call)
+            except BaseException as error:
+                method, arguments = steps.throw(error)
+            else:
+                method, arguments = steps.send(said)
+    except StopIteration as end:
+        value: T = end.value
+        return value
 
 
 class AsyncDigitizer:

@@ -56,6 +56,11 @@ MESSAGES = [
         "[request id: <id_unknown>] unexpected shape for input 'x' for model 'y'. Expected [-1,1], got [1,2].",
         Cause.CONTRACT,
     ),
+    (
+        "INVALID_ARGUMENT",
+        "[request id: <id_unknown>] Unable to find shared memory region: 'cardioscan-client-1'",
+        Cause.REGION,
+    ),
     ("INTERNAL", "Stub process 'x_0_0' is not healthy.", Cause.BROKEN),
     ("INTERNAL", "ValueError: no", Cause.OTHER),
     ("DEADLINE_EXCEEDED", "Deadline Exceeded", Cause.DEADLINE),
@@ -67,6 +72,7 @@ ERRORS = {
     Cause.OVERLOADED: ServerOverloadedError,
     Cause.CONTRACT: ModelContractError,
     Cause.DEADLINE: DeadlineExceededError,
+    Cause.REGION: ServingError,
     Cause.OTHER: ServingError,
 }
 
@@ -81,7 +87,7 @@ def test_messages_have_a_cause_and_a_typed_error(status: str | None, message: st
 
 def test_only_causes_that_pass_are_tried_again() -> None:
     assert WAIT_AND_RETRY == {Cause.CONNECTION, Cause.STOPPING, Cause.NOT_READY}
-    assert RETRY == WAIT_AND_RETRY | {Cause.OVERLOADED}
+    assert RETRY == WAIT_AND_RETRY | {Cause.OVERLOADED, Cause.REGION}
 
 
 def test_pauses_grow_and_differ() -> None:
