@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import onnx
@@ -95,7 +95,7 @@ def _strip_traces(model: onnx.ModelProto) -> None:
         node.doc_string = ""
 
 
-def _metadata_holders(model: onnx.ModelProto) -> Sequence[onnx.ModelProto]:
-    holders = [model, model.graph, *model.graph.node, *model.graph.initializer]
+def _metadata_holders(model: onnx.ModelProto) -> Sequence[Any]:
+    holders: list[Any] = [model, model.graph, *model.graph.node, *model.graph.initializer]
     holders += [*model.graph.value_info, *model.graph.input, *model.graph.output, *model.functions]
     return [holder for holder in holders if hasattr(holder, "metadata_props")]
