@@ -45,6 +45,11 @@ RETRY: Final = WAIT_AND_RETRY | {Cause.OVERLOADED, Cause.REGION}
 """Causes after which the same request may succeed."""
 
 _UNAVAILABLE: Final = (
+    # These four are of ecg_digitizer, which says in a word what happened to it or to a network that it called.
+    ("stub process", Cause.BROKEN),
+    ("deadline_exceeded:", Cause.DEADLINE),
+    ("server_overloaded:", Cause.OVERLOADED),
+    ("server_unavailable:", Cause.NOT_READY),
     ("exceeds maximum queue size", Cause.OVERLOADED),
     ("request timeout expired", Cause.OVERLOADED),
     ("protocol is restricted", Cause.DENIED),

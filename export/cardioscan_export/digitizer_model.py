@@ -36,7 +36,7 @@ from cardioscan.images import ImageLimits
 from cardioscan.inference import Tensors, check_tensors
 from cardioscan.pipeline import Digitizer, DigitizerOptions
 from cardioscan.record import EcgRecord
-from cardioscan.specs import DIGITIZER, PAGE_PARAMETER, SPECS, NetworkSpec
+from cardioscan.specs import DIGITIZER, PAGE_PARAMETER, SPECS, NetworkSpec, PipelineSpec
 from cardioscan_export.cpu_model import silence_capsules
 from cardioscan_export.pbtxt import contract_differences
 
@@ -170,7 +170,7 @@ def _outputs(record: EcgRecord) -> dict[str, NDArray[Any]]:
     """The tensors of ``DIGITIZER``."""
     report = record.to_json_dict()
     (content,) = select_writers(("json",))[0].files(record).values()
-    arrays = {
+    arrays: dict[str, NDArray[Any]] = {
         "signals": record.signals.astype(np.float32),
         "confidence": record.confidence,
         "lead_confidence": np.array(list(record.lead_confidence().values()), np.float32),
@@ -222,7 +222,8 @@ def _check_contract(repository: Path, released_networks: bool) -> None:
     The networks cannot be asked yet, for models are loaded side by side, so their configurations are read. Where a
     repository is fetched model by model (from a bucket) they are not here; then only their answers are checked.
     """
-    for spec in (DIGITIZER, *SPECS.values()):
+    specs: list[NetworkSpec | PipelineSpec] = [DIGITIZER, *SPECS.values()]
+    for spec in specs:
         path = repository / spec.name / "config.pbtxt"
         if not path.is_file():
             continue

@@ -1,0 +1,226 @@
+"""Digitizing by the model ``ecg_digitizer`` of a Triton server: a picture goes there, a record comes back."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cardioscan.errors import (
+    ImageError,
+    ModelContractError,
+    RefusalCode,
+    ServerUnavailableError,
+    ServingError,
+)
+from cardioscan.page import LEADS, RECORD_SAMPLES
+from cardioscan.record import Calibration, EcgRecord, ModelUse, Outcome, Reason
+from cardioscan.specs import DIGITIZER, PAGE_PARAMETER
+from cardioscan_client.connection import (
+    RECONNECT_PAUSE_S,
+    TritonOptions,
+    client_arguments,
+    client_error,
+    health_arguments,
+    health_trouble,
+    message_limit,
+    next_try,
+)
+from cardioscan_client.contract import TRITON_TYPES, check_contract
+from cardioscan_client.deadline import Deadline, request_deadline
+from cardioscan_client.faults import Cause, backoff_s, classify, explain
+
+FileSource = str | os.PathLike[str] | bytes
+"""A path, or the encoded bytes of a file."""
+
+_QUEUE_SHARE: Final = 0.9
+_MESSAGE_FRAME: Final = 1 << 16
+
+
+class RemoteDigitizer:
+    """Digitizes pages on a server that does everything, over one gRPC channel that threads may share.
+
+    The served model is compared with its spec at once. A page is sent again at most twice, inside its deadline, where
+    the cause may pass, as ``TritonBackend`` does with its requests.
+
+    Args:
+        server: its address ``HOST:PORT``, or how to reach it; ``page_timeout_s`` is the time for a page with its
+            repetitions (None: ``request_timeout_s``).
+        rng: source of the jitter; None makes one.
+
+    Raises:
+        MissingDependencyError: tritonclient is not installed.
+        ServerUnavailableError: no server answers there, or the model is not ready.
+        ModelContractError: the server has no ``ecg_digitizer``, or that of another release.
+        DeadlineExceededError, ServerOverloadedError: it answers too late, or has too much to do.
+    """
+
+    def __init__(self, server: str | TritonOptions, rng: np.random.Generator | None = None) -> None:
+        self.options = server if isinstance(server, TritonOptions) else TritonOptions(server)
+        self.max_bytes = DIGITIZER.max_bytes
+        self._rng = rng or np.random.default_rng()
+        arguments = client_arguments(self.options)
+        import tritonclient.grpc
+
+        self._grpc = tritonclient.grpc
+        self._client = tritonclient.grpc.InferenceServerClient(**arguments)
+        try:
+            self._check_server(self._deadline())
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> RemoteDigitizer:
+        return self
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._client.close()
+
+    def digitize(self, source: FileSource, page: int = 0) -> EcgRecord:
+        """Digitize one page.
+
+        Args:
+            source: a path, or the bytes of a file.
+            page: which page of a PDF or TIFF, from 0.
+
+        Returns:
+            The record as ``Digitizer.digitize`` makes it, its signals rounded to float32; refused where the page cannot
+            be read.
+
+        Raises:
+            ServingError: one of its kinds, as for the constructor.
+        """
+        name = "page" if isinstance(source, bytes) else Path(source).stem
+        try:
+            data = _encoded(source, self.max_bytes)
+        except ImageError as error:
+            return EcgRecord.refused(name, [Reason.from_error(error)], source=name)
+        return _record(name, self._ask(data, page))
+
+    def _ask(self, data: bytes, page: int) -> dict[str, NDArray[Any]]:
+        deadline = self._deadline()
+        tries = 0
+        while True:
+            deadline.check(DIGITIZER.name)
+            try:
+                answer = self._client.infer(**self._infer_arguments(data, page, deadline))
+            except client_error() as error:
+                pause, trouble = next_try(error, DIGITIZER.name, tries, deadline, self.options.address, self._rng)
+            else:
+                return {tensor.name: answer.as_numpy(tensor.name) for tensor in DIGITIZER.outputs}
+            time.sleep(pause)
+            if trouble is not None:
+                self._wait_until_ready(deadline, trouble)
+            tries += 1
+
+    def _infer_arguments(self, data: bytes, page: int, deadline: Deadline) -> dict[str, Any]:
+        (tensor,) = DIGITIZER.inputs
+        image = self._grpc.InferInput(tensor.name, [len(data)], TRITON_TYPES[tensor.dtype])
+        image.set_data_from_numpy(np.frombuffer(data, np.uint8))
+        left = max(deadline.remaining(), 1e-3)
+        return {
+            "model_name": DIGITIZER.name,
+            "inputs": [image],
+            "model_version": str(DIGITIZER.version),
+            "outputs": [self._grpc.InferRequestedOutput(tensor.name) for tensor in DIGITIZER.outputs],
+            "headers": self.options.headers(),
+            "parameters": {PAGE_PARAMETER: int(page)},
+            "timeout": max(1, int(left * _QUEUE_SHARE * 1e6)),  # microseconds, in the queue and then for the work
+            "client_timeout": left,  # seconds, in all
+        }
+
+    def _deadline(self) -> Deadline:
+        return request_deadline(self.options.page_timeout_s or self.options.request_timeout_s)
+
+    def _wait_until_ready(self, deadline: Deadline, trouble: ServingError) -> None:
+        end = Deadline(min(self.options.reconnect_s, deadline.remaining()))
+        while True:
+            try:
+                return self._check_server(end)
+            except ServerUnavailableError:
+                pause = backoff_s(0, self._rng, 2 * RECONNECT_PAUSE_S)
+                if pause >= end.remaining():
+                    raise trouble from None
+                time.sleep(pause)
+
+    def _check_server(self, deadline: Deadline) -> None:
+        """Raise a ``ServingError`` unless the server is ready and its ``ecg_digitizer`` is the one of the spec."""
+        address, call = self.options.address, health_arguments(deadline, self.options)
+        version = str(DIGITIZER.version)
+        try:
+            if not self._client.is_server_ready(**call):
+                raise explain(Cause.NOT_READY, "it answers, but is not ready", address, "digitizing")
+            metadata = self._client.get_model_metadata(DIGITIZER.name, version, **call)
+            config = self._client.get_model_config(DIGITIZER.name, version, **call).config
+        except client_error() as error:
+            if classify(error.status(), error.message()) is Cause.CONTRACT:
+                raise ModelContractError(
+                    f"the server at {address} does not serve {DIGITIZER.name} version {version}: {error.message()}. "
+                    "Write its repository with 'cardioscan repository', or use TritonBackend, which needs the networks"
+                ) from error
+            raise health_trouble(error, address) from error
+        check_contract(DIGITIZER, metadata, config, address)
+        accepted = int(config.parameters["max_bytes"].string_value or DIGITIZER.max_bytes)
+        self.max_bytes = min(accepted, message_limit() - _MESSAGE_FRAME)
+
+
+def digitize_remote(source: FileSource, server: str | TritonOptions, page: int = 0) -> EcgRecord:
+    """Digitize one page on a server; ``RemoteDigitizer`` keeps the connection for further ones.
+
+    Args:
+        source: a path, or the bytes of a file.
+        server: its address ``HOST:PORT``, or how to reach it.
+        page: which page of a PDF or TIFF, from 0.
+
+    Raises:
+        ServingError: as ``RemoteDigitizer``.
+    """
+    with RemoteDigitizer(server) as digitizer:
+        return digitizer.digitize(source, page)
+
+
+def _encoded(source: FileSource, max_bytes: int) -> bytes:
+    if isinstance(source, bytes):
+        data = source
+    else:
+        try:
+            with Path(source).open("rb") as file:
+                data = file.read(max_bytes + 1)
+        except (OSError, ValueError) as error:  # ValueError: a null character in the path
+            raise ImageError(RefusalCode.FILE_NOT_FOUND, f"{str(source)!r} cannot be read: {error}") from error
+    if len(data) > max_bytes:
+        raise ImageError(
+            RefusalCode.IMAGE_TOO_LARGE,
+            f"the file has more than {max_bytes / 2**20:.3g} MiB, the largest size that the server takes",
+        )
+    return data
+
+
+def _record(name: str, answer: dict[str, NDArray[Any]]) -> EcgRecord:
+    """The record that ``record`` describes, with the arrays beside it and the name that it has here."""
+    report = json.loads(answer["record"].tobytes())
+    shape = (len(LEADS), RECORD_SAMPLES)
+    return EcgRecord(
+        name=name,
+        signals=answer["signals"].astype(np.float64).reshape(shape),
+        confidence=answer["confidence"].reshape(shape),
+        outcome=Outcome(answer["outcome"].tobytes().decode()),
+        reasons=tuple(Reason(**reason) for reason in report["reasons"]),
+        source=name,
+        source_category=report["source_category"],
+        calibration=None if report["calibration"] is None else Calibration(**report["calibration"]),
+        models=tuple(ModelUse(**model) for model in report["models"]),
+        timings_s=report["timings_s"],
+        heart_rate_bpm=report["heart_rate_bpm"],
+        edits=tuple(report["edits"]),
+        diagnostics=report["diagnostics"],
+    )
