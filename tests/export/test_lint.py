@@ -59,7 +59,7 @@ FAULTS = {
     ),
     "newer than the oldest 10": (("operator", "Mish"), PAGE, "float[batch, 3, 8, 8] y", "{ y = Mish (x) }"),
     "nonzero": (
-        ("data-dependent type", "depends on the picture"),
+        ("data-dependent dynamic-axis type", "depends on the picture"),
         "float[batch, 4] x",
         "float[2] y",
         "<int64[2] two = {2, 1}> { n = NonZero (x) k = Slice (n, two, two) y = Cast <to = 1> (k) }",
