@@ -61,8 +61,8 @@ FAULTS = {
     "nonzero": (
         ("data-dependent dynamic-axis type", "depends on the picture"),
         "float[batch, 4] x",
-        "float[2] y",
-        "<int64[2] two = {2, 1}> { n = NonZero (x) k = Slice (n, two, two) y = Cast <to = 1> (k) }",
+        "float[2, found] y",
+        "{ n = NonZero (x) y = Cast <to = 1> (n) }",
     ),
     "size from values": (
         ("data-dependent type", "follows from the values 'size'"),
