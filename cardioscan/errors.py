@@ -81,6 +81,10 @@ class DeadlineExceededError(ServingError):
     """The time for a page or a request was over before the answer came."""
 
 
+class PageCancelledError(ServingError):
+    """Nobody waits for this page any more."""
+
+
 class ModelContractError(ServingError):
     """The server's models are not those that this client was made for: names, versions, tensors or weights differ."""
 

@@ -25,6 +25,8 @@ MAY_IMPORT = {
 }
 # The parts that draw and train: they may need whatever the extra `train` installs.
 WITH_TORCH = {"cardioscan/networks", "cardioscan/training"}
+# The gRPC service: nothing outside of it imports it before it is used.
+WITH_GRPC = {"client/cardioscan_client/gateway"}
 HEAVY = {"torch", "torchvision", "timm", "onnx", "onnxscript", "grpc", "tritonclient"}
 SOURCES = sorted(path for folder in PACKAGES.values() for path in folder.rglob("*.py"))
 
@@ -66,7 +68,8 @@ def test_the_client_knows_the_export_by_one_command_only() -> None:
     assert users in ([], ["client/cardioscan_client/cli.py"])
 
 
-LIGHT = [path for path in SOURCES if not any(relative(path).startswith(folder + "/") for folder in WITH_TORCH)]
+HEAVY_FOLDERS = WITH_TORCH | WITH_GRPC
+LIGHT = [path for path in SOURCES if not any(relative(path).startswith(folder + "/") for folder in HEAVY_FOLDERS)]
 LIGHT = [path for path in LIGHT if PACKAGES["cardioscan_export"] not in path.parents]
 
 

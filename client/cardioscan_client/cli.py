@@ -12,6 +12,7 @@ import click
 from cardioscan import __version__
 from cardioscan.errors import CardioscanError, MissingDependencyError
 from cardioscan.training.options import NETWORKS, TrainingOptions
+from cardioscan_client.commands.gateway import gateway
 
 OK, SOME_REFUSED, WRONG_CALL, INTERRUPTED = 0, 1, 2, 130
 """Exit statuses: every page digitized; some were not; the call itself is wrong; Ctrl-C."""
@@ -453,3 +454,6 @@ def serve(
             options = RepositoryOptions("cpu", threads=threads, digitizers=digitizers, link=True)
             write_repository(folder, options)
         run_server(TritonServer(model_repository or Path(folder), server, log), click.echo)
+
+
+main.add_command(gateway)

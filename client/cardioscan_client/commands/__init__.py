@@ -1,0 +1,1 @@
+"""Commands of ``cardioscan`` that have a module of their own."""

@@ -1,0 +1,152 @@
+"""``Gateway``: the server of ``cardioscan.v1``, from its start until it has drained."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import time
+from collections.abc import Callable
+from http.server import HTTPServer
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from cardioscan.errors import ServerStartError
+from cardioscan_client.gateway.auth import TokenCheck, credentials
+from cardioscan_client.gateway.desk import Desk
+from cardioscan_client.gateway.metrics import Metrics
+from cardioscan_client.gateway.options import SERVICE, GatewayOptions
+from cardioscan_client.gateway.pages import PageFunction
+from cardioscan_client.gateway.service import DigitizerService
+from cardioscan_client.gateway.v1 import digitizer_pb2_grpc
+
+_LOG = logging.getLogger(__name__)
+_POLL_S = 0.05
+_LAST_WORDS_S = 1.0
+_SPARE_CALLS = 64
+"""Calls beyond those that are worked on: they are about to be turned away, or ask for health."""
+
+
+class Gateway:
+    """The service with health, reflection and metrics, in the event loop that starts it.
+
+    Args:
+        work: digitizes a page.
+        options: see ``GatewayOptions``.
+    """
+
+    def __init__(self, work: PageFunction, options: GatewayOptions) -> None:
+        self.options, self.metrics = options, Metrics()
+        self.port = 0
+        self._desk = Desk(work, options.jobs, options.queue)
+        self.metrics.watch(lambda: self._desk.running, lambda: self._desk.waiting)
+        self._http: HTTPServer | None = None
+
+    @property
+    def metrics_port(self) -> int | None:
+        """Where the metrics are; None where they are not offered."""
+        return None if self._http is None else self._http.server_port
+
+    async def start(self) -> None:
+        """Begin to serve; ``port`` and ``metrics_port`` then say where.
+
+        Raises:
+            ServerStartError: a port is taken, or a file for TLS is missing.
+        """
+        options = self.options
+        tls = credentials(options)
+        if options.token and tls is None:
+            _LOG.warning("the token travels unencrypted: use TLS, or a network that nobody else reads")
+        self._service = DigitizerService(self._desk, options, self.metrics)
+        self._health = health.aio.HealthServicer()
+        self._server = grpc.aio.server(
+            interceptors=[TokenCheck(options.token, self.metrics)] if options.token else [],
+            maximum_concurrent_rpcs=options.jobs + options.queue + options.streams + _SPARE_CALLS,
+            options=[
+                ("grpc.max_receive_message_length", options.message_bytes),
+                ("grpc.max_send_message_length", -1),
+                # Or a second gateway on the same port would take half of the calls without a word.
+                ("grpc.so_reuseport", 0),
+                ("grpc.http2.min_recv_ping_interval_without_data_ms", 30_000),
+            ],
+        )
+        digitizer_pb2_grpc.add_DigitizerServiceServicer_to_server(self._service, self._server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
+        self.port = self._bind(tls)
+        if options.metrics_port is not None:
+            self._http = self.metrics.serve(options.metrics_host, options.metrics_port)
+        await self._server.start()
+        for name in ("", SERVICE):
+            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+
+    async def drain(self, hurry: asyncio.Event | None = None) -> bool:
+        """Stop: take nothing new, finish what is under way for ``grace_s`` at most, then end.
+
+        Health says NOT_SERVING meanwhile, and is answered until the end.
+
+        Args:
+            hurry: once it is set, nothing is waited for any longer.
+
+        Returns:
+            Whether everything under way was finished.
+        """
+        await self._health.enter_graceful_shutdown()
+        self._service.stop()
+        end = time.monotonic() + self.options.grace_s
+        while not self._service.idle and time.monotonic() < end and not (hurry and hurry.is_set()):
+            await asyncio.sleep(_POLL_S)
+        finished = self._service.idle
+        self._desk.close()
+        await self._server.stop(_LAST_WORDS_S if finished else 0)
+        if self._http is not None:
+            await asyncio.to_thread(self._http.shutdown)
+            self._http.server_close()
+        return finished
+
+    def _bind(self, tls: grpc.ServerCredentials | None) -> int:
+        host = f"[{self.options.host}]" if ":" in self.options.host else self.options.host
+        address = f"{host}:{self.options.port}"
+        try:
+            if tls is None:
+                return self._server.add_insecure_port(address)
+            return self._server.add_secure_port(address, tls)
+        except RuntimeError as error:  # gRPC does not say why
+            raise ServerStartError(
+                f"cannot listen on {address}: stop what listens there already, give another port with --port, or an "
+                "address of this machine with --host; with TLS, check that certificate and key belong together"
+            ) from error
+
+
+async def run_gateway(gateway: Gateway, ready: Callable[[Gateway], object]) -> bool:
+    """Serve until SIGINT or SIGTERM, then drain; a second signal ends the draining.
+
+    Args:
+        gateway: not yet started.
+        ready: called once it serves.
+
+    Returns:
+        Whether everything under way was finished.
+
+    Raises:
+        ServerStartError: it cannot start.
+    """
+    loop, stop, hurry = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()
+
+    def signalled() -> None:
+        (hurry if stop.is_set() else stop).set()
+
+    await gateway.start()
+    with contextlib.ExitStack() as stack:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, signalled)
+            stack.callback(loop.remove_signal_handler, number)
+        ready(gateway)
+        await stop.wait()
+        _LOG.info("stopping", extra={"fields": {"grace_s": gateway.options.grace_s}})
+        finished = await gateway.drain(hurry)
+    _LOG.info("stopped", extra={"fields": {"finished": finished}})
+    return finished
