@@ -239,6 +239,7 @@ class TritonServer:
             "--disable-auto-complete-config",  # the configuration says all; what it forgets is an error
             "--allow-gpu-metrics=false",
             "--pinned-memory-pool-byte-size=0",
+            "--grpc-infer-response-compression-level=low",  # for clients that accept it: those on other machines
             f"--backend-config=python,shm-region-prefix-name={self._shared_memory}",
             *options.arguments,
         ]
