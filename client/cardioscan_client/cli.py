@@ -13,6 +13,7 @@ from cardioscan import __version__
 from cardioscan.errors import CardioscanError, MissingDependencyError
 from cardioscan.training.options import NETWORKS, TrainingOptions
 from cardioscan_client.commands.gateway import gateway
+from cardioscan_client.commands.web import web
 
 OK, SOME_REFUSED, WRONG_CALL, INTERRUPTED = 0, 1, 2, 130
 """Exit statuses: every page digitized; some were not; the call itself is wrong; Ctrl-C."""
@@ -457,3 +458,4 @@ def serve(
 
 
 main.add_command(gateway)
+main.add_command(web)

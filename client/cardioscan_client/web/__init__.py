@@ -1,0 +1,1 @@
+"""The web page and its REST interface: ``cardioscan web``. Needs the extra ``web``."""
