@@ -51,7 +51,8 @@ class Region:
     def __init__(self, size: int) -> None:
         import fcntl  # not on Windows, where there is no /dev/shm either
 
-        self.name, self.size, self.registered = PREFIX + uuid.uuid4().hex, size, False
+        # The process id is for people who wonder whose it is; in containers it says nothing.
+        self.name, self.size, self.registered = f"{PREFIX}{os.getpid()}-{uuid.uuid4().hex}", size, False
         path = FOLDER / self.name
         # For this user only: pages are patients' data.
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
