@@ -62,6 +62,7 @@ class DigitizerClient:
         timeout_s: time for a page with its repetitions, unless a call says otherwise; None sets no limit.
         tls: encrypt.
         ca_file: PEM certificates to trust; None trusts those of gRPC. Giving one implies ``tls``.
+        cert_file, key_file: this client's own PEM certificate and key, where the gateway asks for one.
         token: sent as ``authorization: Bearer TOKEN``.
         rng: source of the jitter of repetitions; None makes one.
 
@@ -76,6 +77,8 @@ class DigitizerClient:
         timeout_s: float | None = 120.0,
         tls: bool = False,
         ca_file: str | Path | None = None,
+        cert_file: str | Path | None = None,
+        key_file: str | Path | None = None,
         token: str | None = None,
         rng: np.random.Generator | None = None,
     ) -> None:
@@ -83,7 +86,8 @@ class DigitizerClient:
         self._rng = rng or np.random.default_rng()
         self._metadata = (("authorization", f"Bearer {token}"),) if token else ()
         if tls or ca_file is not None:
-            self._channel = grpc.secure_channel(address, grpc.ssl_channel_credentials(_trusted(ca_file)), _CHANNEL)
+            trust = grpc.ssl_channel_credentials(_pem(ca_file), _pem(key_file), _pem(cert_file))
+            self._channel = grpc.secure_channel(address, trust, _CHANNEL)
         else:
             self._channel = grpc.insecure_channel(address, _CHANNEL)
         self._stub = digitizer_pb2_grpc.DigitizerServiceStub(self._channel)
@@ -211,10 +215,10 @@ def _status(error: Any) -> status_pb2.Status:
     return status or status_pb2.Status(code=error.code().value[0], message=error.details() or "no answer")
 
 
-def _trusted(ca_file: str | Path | None) -> bytes | None:
-    if ca_file is None:
+def _pem(file: str | Path | None) -> bytes | None:
+    if file is None:
         return None
     try:
-        return Path(ca_file).read_bytes()
+        return Path(file).read_bytes()
     except OSError as error:
-        raise ServerUnavailableError(f"the certificate file {ca_file} cannot be read: {error.strerror}") from error
+        raise ServerUnavailableError(f"the certificate file {file} cannot be read: {error.strerror}") from error

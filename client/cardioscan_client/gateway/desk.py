@@ -6,12 +6,19 @@ import asyncio
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from cardioscan.errors import ServerOverloadedError
+from cardioscan.errors import ServerOverloadedError, ServerUnavailableError
 from cardioscan_client.gateway.pages import PageAnswer, PageFunction, Ticket
 
 
 class QueueFullError(ServerOverloadedError):
     """So many pages are waiting that one more would only wait in vain."""
+
+
+class StoppingError(ServerUnavailableError):
+    """The gateway is being stopped: it takes nothing new, and in the end gives up what it has."""
+
+    def __init__(self) -> None:
+        super().__init__("this gateway is being stopped: send the page to another, or again in a minute")
 
 
 _SMOOTHING = 0.2
@@ -32,6 +39,8 @@ class Desk:
         self._work, self._jobs, self._queue = work, jobs, queue
         self._pool = ThreadPoolExecutor(jobs, thread_name_prefix="cardioscan-page")
         self._lock = threading.Lock()
+        self._open: dict[asyncio.Future[PageAnswer], Ticket] = {}
+        self._closed = False
         self._taken = 0
         self._running = 0
         self._page_s = _FIRST_GUESS_S
@@ -71,8 +80,11 @@ class Desk:
         Raises:
             QueueFullError: too many pages are waiting.
             DeadlineExceededError: the time is over.
+            StoppingError: the desk was closed.
             CardioscanError: what digitizing the page raises.
         """
+        if self._closed:
+            raise StoppingError()
         with self._lock:
             if not patient and self._taken >= self._jobs + self._queue:
                 raise QueueFullError(
@@ -82,18 +94,26 @@ class Desk:
         future = self._pool.submit(self._run, image, page, ticket)
         future.add_done_callback(self._leave)
         answer = asyncio.wrap_future(future)
+        self._open[answer] = ticket
         try:
             await asyncio.wait({answer}, timeout=max(ticket.deadline.remaining(), 0))
         finally:
+            del self._open[answer]
             if not answer.done():
                 ticket.cancel()
                 answer.cancel()  # takes it out of the queue if it is still there
         if answer.cancelled():
+            if self._closed:
+                raise StoppingError()
             raise ticket.deadline.exceeded("the page")
         return answer.result()
 
     def close(self) -> None:
-        """Take no more pages and drop those that wait; threads end with the page that they have."""
+        """Take no more pages and give up those that are here; threads end before the next network."""
+        self._closed = True
+        for answer, ticket in self._open.items():
+            ticket.cancel()
+            answer.cancel()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _run(self, image: bytes, page: int, ticket: Ticket) -> PageAnswer:

@@ -101,7 +101,7 @@ class Gateway:
             await asyncio.sleep(_POLL_S)
         finished = self._service.idle
         self._desk.close()
-        await self._server.stop(_LAST_WORDS_S if finished else 0)
+        await self._server.stop(_LAST_WORDS_S)
         if self._http is not None:
             await asyncio.to_thread(self._http.shutdown)
             self._http.server_close()

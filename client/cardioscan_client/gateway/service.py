@@ -13,9 +13,9 @@ import grpc
 from google.rpc import status_pb2
 from grpc_status import rpc_status
 
-from cardioscan.errors import CardioscanError, ImageError, RefusalCode, ServerOverloadedError, ServerUnavailableError
+from cardioscan.errors import CardioscanError, ImageError, RefusalCode, ServerOverloadedError
 from cardioscan_client.gateway.convert import to_message
-from cardioscan_client.gateway.desk import Desk, QueueFullError
+from cardioscan_client.gateway.desk import Desk, QueueFullError, StoppingError
 from cardioscan_client.gateway.metrics import Metrics
 from cardioscan_client.gateway.options import GatewayOptions
 from cardioscan_client.gateway.pages import PageAnswer, Ticket
@@ -29,10 +29,6 @@ _LOG = logging.getLogger(__name__)
 
 class StreamsFullError(ServerOverloadedError):
     """So many streams are open that the gateway takes no further one."""
-
-
-class StoppingError(ServerUnavailableError):
-    """The gateway is being stopped: it finishes what it has and takes nothing new."""
 
 
 class DigitizerService(digitizer_pb2_grpc.DigitizerServiceServicer):
@@ -98,11 +94,11 @@ class DigitizerService(digitizer_pb2_grpc.DigitizerServiceServicer):
             self._streams -= 1
             self._metrics.streams.dec()
         if not complete:
-            await self._abort(context, _stopping(), number)
+            await self._abort(context, StoppingError(), number)
 
     def _no_stream(self) -> CardioscanError | None:
         if self._stop.is_set():
-            return _stopping()
+            return StoppingError()
         if self._streams >= self._options.streams:
             return StreamsFullError(f"{self._streams} streams are open, as many as this gateway serves at once")
         return None
@@ -159,7 +155,7 @@ class DigitizerService(digitizer_pb2_grpc.DigitizerServiceServicer):
 
     def _admit(self, call: str, image: bytes) -> None:
         if self._stop.is_set() and call == "unary":
-            raise _stopping()
+            raise StoppingError()
         limit = self._options.limits.max_bytes
         if len(image) > limit:
             raise ImageError(
@@ -179,7 +175,3 @@ def _ending(error: BaseException) -> str:
     if isinstance(error, (QueueFullError, StoppingError)):
         return "rejected"
     return "invalid" if code_of(error) is grpc.StatusCode.INVALID_ARGUMENT else "failed"
-
-
-def _stopping() -> StoppingError:
-    return StoppingError("this gateway is being stopped: send the page to another, or again in a minute")

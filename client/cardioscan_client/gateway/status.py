@@ -93,6 +93,9 @@ def error_of(status: status_pb2.Status, address: str) -> CardioscanError:
     if code is grpc.StatusCode.INVALID_ARGUMENT and info is not None and info.domain == DOMAIN:
         if info.reason in RefusalCode.__members__:
             return ImageError(RefusalCode[info.reason], status.message)
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED and info is None and "larger than max" in status.message:
+        # From gRPC itself, which turns such messages away before the gateway sees them.
+        return ImageError(RefusalCode.IMAGE_TOO_LARGE, f"{address} does not take files of this size: {status.message}")
     request = f", request {info.metadata['request']}" if info is not None and "request" in info.metadata else ""
     return _BACK.get(code, ServingError)(f"{status.message} ({code.name} from {address}{request})")
 
