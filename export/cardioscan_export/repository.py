@@ -213,8 +213,21 @@ def write_repository(
         assert source is not None  # find_model_file raises unless missing_ok
         written.append(_write_model(SPECS[name], source, Path(output), options))
     if options.digitizers > 0:
-        written.append(_write_digitizer(Path(output), options))
+        written.append(write_digitizer(Path(output), options))
     return written
+
+
+def write_digitizer(output: Path, options: RepositoryOptions) -> WrittenModel:
+    """Write ``ecg_digitizer`` into a repository that has the networks, or will have them.
+
+    Raises:
+        ModelError: the flavour is unknown.
+    """
+    folder = output / DIGITIZER.name / str(DIGITIZER.version)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "model.py").write_text(_DIGITIZER_MODEL, encoding="utf-8")
+    (folder.parent / "config.pbtxt").write_text(digitizer_config_pbtxt(options), encoding="utf-8")
+    return WrittenModel(DIGITIZER.name, DIGITIZER.version, folder.parent)
 
 
 def _write_model(spec: NetworkSpec, source: Path, output: Path, options: RepositoryOptions) -> WrittenModel:
@@ -239,14 +252,6 @@ def _write_model(spec: NetworkSpec, source: Path, output: Path, options: Reposit
         shutil.copyfile(_CPU_MODEL, folder / "model.py")
     (folder.parent / "config.pbtxt").write_text(config, encoding="utf-8")
     return WrittenModel(spec.name, spec.version, folder.parent, tuple(missing))
-
-
-def _write_digitizer(output: Path, options: RepositoryOptions) -> WrittenModel:
-    folder = output / DIGITIZER.name / str(DIGITIZER.version)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "model.py").write_text(_DIGITIZER_MODEL, encoding="utf-8")
-    (folder.parent / "config.pbtxt").write_text(digitizer_config_pbtxt(options), encoding="utf-8")
-    return WrittenModel(DIGITIZER.name, DIGITIZER.version, folder.parent)
 
 
 def _place(source: Path, target: Path, link: bool) -> None:
