@@ -39,9 +39,9 @@ class Cause(Enum):
     OTHER = "the server failed"
 
 
-WAIT_AND_RETRY: Final = frozenset({Cause.CONNECTION, Cause.STOPPING, Cause.NOT_READY})
-"""Causes that may pass when the server is back: wait until it is ready, then send again."""
-RETRY: Final = WAIT_AND_RETRY | {Cause.OVERLOADED, Cause.REGION}
+WAIT_AND_RETRY: Final = frozenset({Cause.CONNECTION, Cause.STOPPING, Cause.NOT_READY, Cause.REGION})
+"""Causes that may pass when the server is back: wait until it is ready, see whether it is the same, then send again."""
+RETRY: Final = WAIT_AND_RETRY | {Cause.OVERLOADED}
 """Causes after which the same request may succeed."""
 
 _UNAVAILABLE: Final = (
@@ -82,7 +82,7 @@ def classify(status: str | None, message: str) -> Cause:
     if code == "UNAVAILABLE":
         return next((cause for fragment, cause in _UNAVAILABLE if fragment in text), Cause.CONNECTION)
     if "unable to find shared memory region" in text:
-        return Cause.REGION  # it was restarted
+        return Cause.REGION  # it was restarted, and nothing was under way to notice
     if "stub process" in text:
         return Cause.BROKEN
     if code == "RESOURCE_EXHAUSTED" and "message larger than max" in text:
