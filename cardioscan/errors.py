@@ -61,6 +61,10 @@ class ModelError(CardioscanError):
     """A network's file is missing, damaged, or does not match its ``NetworkSpec``."""
 
 
+class EngineError(CardioscanError):
+    """TensorRT or its GPU is not here, or it did not build a plan."""
+
+
 class ServingError(CardioscanError):
     """Base of everything that goes wrong between a client and a server of models."""
 

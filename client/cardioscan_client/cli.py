@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -365,6 +366,13 @@ def _checkpoints(network: str, checkpoint: Path) -> dict[str, Path]:
     show_default=True,
     help="What serves it: ONNX Runtime with TensorRT on a GPU, TensorRT plans, or ONNX Runtime on a CPU.",
 )
+@click.option(
+    "--precision",
+    type=click.Choice(["float32", "float16"]),
+    default="float32",
+    show_default=True,
+    help="GPU: what the networks compute in; float16 is made from the released files (extra 'export').",
+)
 @click.option("--models", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Folder of the networks.")
 @click.option("--link", is_flag=True, help="Link the ONNX files instead of copying them.")
 @click.option("--threads", type=click.IntRange(min=0), default=0, help="cpu: threads per network; 0: all cores.")
@@ -377,31 +385,78 @@ def _checkpoints(network: str, checkpoint: Path) -> dict[str, Path]:
 )
 @click.option("--compute-capability", "capabilities", multiple=True, help="tensorrt: a GPU to serve, such as 8.9.")
 @click.option("--tensorrt-version", help="tensorrt: version that builds and runs the plans, such as 10.9.")
-def repository(output: Path, models: Path | None, capabilities: tuple[str, ...], **options: Any) -> None:
+@click.option("--engine-cache", help="GPU: folder on the server for TensorRT's engines and timings.")
+@click.option("--build", is_flag=True, help="tensorrt: build the plans for this machine's GPU now, with its trtexec.")
+def repository(output: Path, models: Path | None, capabilities: tuple[str, ...], build: bool, **options: Any) -> None:
     """Write a model repository for Triton from the released networks.
 
-    For the flavour tensorrt, the commands that build the missing plans on the GPU are printed.
+    For the flavour tensorrt, the commands that build the missing plans on the GPU are printed; with --build they are
+    run here, for this GPU and this TensorRT.
 
     \b
     Examples:
       cardioscan repository --flavour cpu --threads 2 -o served/
-      cardioscan repository --flavour tensorrt --compute-capability 8.9 --tensorrt-version 10.9 -o served/
+      cardioscan repository --flavour tensorrt --precision float16 --compute-capability 8.9 -o served/
+      cardioscan repository --flavour tensorrt --precision float16 --build -o served/
     """
-    from cardioscan.specs import SPECS, find_model_file
+    from cardioscan.specs import SPECS
     from cardioscan_client.naming import printable
+    from cardioscan_export.engines import build_plans, find_machine, for_machine
     from cardioscan_export.repository import RepositoryOptions, plan_command, write_repository
 
-    given = {key: value for key, value in options.items() if value is not None}
-    if capabilities:
-        given["compute_capabilities"] = capabilities
-    written = write_repository(output, RepositoryOptions(**given), models)
+    given = RepositoryOptions(**{key: value for key, value in options.items() if value is not None})
+    if build and (given.flavour != "tensorrt" or capabilities or options["tensorrt_version"]):
+        raise click.UsageError("--build is for the flavour tensorrt, on the GPU and with the TensorRT found here")
+    machine = find_machine() if build else None
+    if machine is not None:
+        given = for_machine(given, machine)
+    elif capabilities:
+        given = replace(given, compute_capabilities=capabilities)
+    written = write_repository(output, given, models)
     for model in written:
         click.echo(f"{model.name}: version {model.version}, {printable(model.folder)}")
-    missing = [(model.name, plan) for model in written for plan in model.missing]
-    if missing:
+    if machine is not None:
+        for plan in build_plans(written, machine, given.engine_cache, click.echo):
+            click.echo(printable(plan))
+        return
+    if any(model.missing for model in written):
         click.echo("plans still to be built, each on its GPU with that TensorRT:")
-    for name, plan in missing:
-        click.echo(plan_command(SPECS[name], Path(str(find_model_file(name, models))), plan))
+    for model in written:
+        for plan in model.missing:
+            click.echo(plan_command(SPECS[model.name], Path(str(model.graph)), plan, given.engine_cache))
+
+
+@main.command("lint-models")
+@click.argument("files", nargs=-1, type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="[FILES...]")
+@click.option("--models", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Folder of the networks.")
+def lint_models(files: tuple[Path, ...], models: Path | None) -> None:
+    """Check networks for what TensorRT does not take. Needs the extra 'export', and no GPU.
+
+    Without FILES: the released networks, in float32 and float16, as the flavour tensorrt is given them. With FILES:
+    these ONNX files as they are.
+
+    Exit status: 0 nothing was found, 1 something was, 2 the call is wrong.
+
+    \b
+    Examples:
+      cardioscan lint-models
+      cardioscan lint-models served/label_detector/1/model.float16.onnx
+    """
+    for package in ("onnx", "onnxscript"):
+        _require(package, "export", "Checking networks")
+    from cardioscan_client.naming import printable
+    from cardioscan_export.variants import lint_file, lint_released
+
+    checked = ((printable(file), *lint_file(file)) for file in files)
+    if not files:
+        checked = ((f"{name} {kind}", size, found) for name, kind, size, found in lint_released(models=models))
+    clean = True
+    for name, size, findings in checked:
+        clean = clean and not findings
+        click.echo(f"{name}: {size} operators, {len(findings) or 'no'} finding{'' if len(findings) == 1 else 's'}")
+        for finding in findings:
+            click.echo(f"  {finding}")
+    raise click.exceptions.Exit(OK if clean else SOME_REFUSED)
 
 
 @main.command()

@@ -12,12 +12,14 @@ In all of them ``ecg_digitizer`` is the whole pipeline in the Python backend, ca
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
-from cardioscan.errors import ModelError
+from cardioscan.errors import MissingDependencyError, ModelError
 from cardioscan.specs import (
     DIGITIZER,
     SPECS,
@@ -33,6 +35,8 @@ FLAVOURS: Final = ("onnxruntime", "tensorrt", "cpu")
 
 TENSORRT_VERSION: Final = "10.9"
 """TensorRT for which plans are named unless another is given."""
+PRECISIONS: Final = ("float32", "float16")
+"""Arithmetic of the networks on a GPU; see ``cardioscan_export.float16``."""
 COMPUTE_CAPABILITIES: Final = ("7.5", "8.0", "8.6", "8.9", "9.0")
 """GPUs for which plans are named unless others are given: T4, A100, A10, L4, H100."""
 ENGINE_CACHE: Final = "/var/cache/cardioscan/tensorrt"
@@ -61,6 +65,7 @@ class RepositoryOptions:
 
     Attributes:
         flavour: one of ``FLAVOURS``.
+        precision: one of ``PRECISIONS``; the flavour ``cpu`` has float32 only.
         threads: threads of the arithmetic per network on a CPU; 0 uses all cores.
         digitizers: processes of ``ecg_digitizer``, each with one page at a time; 0 leaves it out, for a server whose
             Python has no CardioScan.
@@ -72,6 +77,7 @@ class RepositoryOptions:
     """
 
     flavour: str = "onnxruntime"
+    precision: str = "float32"
     threads: int = 0
     digitizers: int = 2
     compute_capabilities: tuple[str, ...] = COMPUTE_CAPABILITIES
@@ -89,17 +95,23 @@ class WrittenModel:
         name, version: of the model.
         folder: its folder in the repository; holds ``config.pbtxt`` and the version's folder.
         missing: files that the configuration names and that are still to be built on a GPU (TensorRT plans).
+        graph: the ONNX file that they are built from; None where nothing is missing.
     """
 
     name: str
     version: int
     folder: Path
     missing: tuple[Path, ...] = ()
+    graph: Path | None = None
 
 
-def plan_name(compute_capability: str, tensorrt_version: str) -> str:
-    """File name of a TensorRT plan, which runs on one compute capability and one TensorRT version only."""
-    return f"model-cc{compute_capability}-trt{tensorrt_version}.plan"
+def plan_name(compute_capability: str, tensorrt_version: str, precision: str, sha256: str) -> str:
+    """File name of a TensorRT plan, which runs on one compute capability and one TensorRT version only.
+
+    It begins with the precision and the first digits of the weights' hash, so that a plan of other weights is not taken
+    for this one.
+    """
+    return f"model-{precision}-{sha256[:8]}-cc{compute_capability}-trt{tensorrt_version}.plan"
 
 
 def plan_command(spec: NetworkSpec, onnx_file: Path, plan: Path, engine_cache: str = ENGINE_CACHE) -> str:
@@ -107,9 +119,9 @@ def plan_command(spec: NetworkSpec, onnx_file: Path, plan: Path, engine_cache: s
 
     Precision is what the graph says (``--stronglyTyped``); one profile spans all batches, tuned for the largest.
     """
-    shapes = " ".join(f"--{kind}Shapes={_shapes(spec, n)}" for kind, n in _profile(spec).items())
-    timings = f"{engine_cache}/{spec.name}.timings"
-    return f"trtexec --onnx={onnx_file} --saveEngine={plan} --stronglyTyped {shapes} --timingCacheFile={timings}"
+    arguments = [f"--onnx={onnx_file}", f"--saveEngine={plan}", "--stronglyTyped", "--skipInference"]
+    arguments += [f"--{kind}Shapes={_shapes(spec, n)}" for kind, n in _profile(spec).items()]
+    return shlex.join(["trtexec", *arguments, f"--timingCacheFile={engine_cache}/{spec.name}.timings"])
 
 
 def max_batch(spec: NetworkSpec, flavour: str) -> int:
@@ -146,15 +158,15 @@ def config_pbtxt(spec: NetworkSpec, options: RepositoryOptions = RepositoryOptio
         _warm_up(spec, options.flavour),
         parameter("sha256", spec.sha256 if sha256 is None else sha256),
     ]
+    if options.precision != "float32":
+        parts.append(parameter("precision", options.precision))
     if cpu:
         parts.append(parameter("threads", str(options.threads)))
     elif options.flavour == "onnxruntime":
-        parts.append(_accelerator(spec, options.engine_cache))
+        parts.append(_accelerator(spec, options))
     else:
-        parts += [
-            f'cc_model_filenames {{ key: "{capability}" value: "{plan_name(capability, options.tensorrt_version)}" }}'
-            for capability in options.compute_capabilities
-        ]
+        plans = zip(options.compute_capabilities, _plan_names(spec, options, sha256), strict=True)
+        parts += [f'cc_model_filenames {{ key: "{capability}" value: "{plan}" }}' for capability, plan in plans]
     return "\n".join(parts) + "\n"
 
 
@@ -235,23 +247,47 @@ def _write_model(spec: NetworkSpec, source: Path, output: Path, options: Reposit
     config = config_pbtxt(spec, options, digest)
     target = output / spec.file
     here = target.exists() and target.samefile(source)
-    if here and not target.is_symlink() and options.flavour != "onnxruntime":
+    released = options.flavour == "onnxruntime" and options.precision == "float32"
+    if here and not target.is_symlink() and not released:
         raise ModelError(
-            f"{output} holds the released networks, whose configuration is for the flavour onnxruntime: "
-            f"write the flavour {options.flavour} into another folder"
+            f"{output} holds the released networks, whose configuration is for the flavour onnxruntime in float32: "
+            f"write the flavour {options.flavour} in {options.precision} into another folder"
         )
     folder = target.parent
     folder.mkdir(parents=True, exist_ok=True)
     missing: list[Path] = []
+    graph = folder / f"model.{options.precision}.onnx"
     if options.flavour == "tensorrt":
-        plans = [folder / plan_name(item, options.tensorrt_version) for item in options.compute_capabilities]
-        missing = [plan for plan in plans if not plan.is_file()]
+        missing = [folder / plan for plan in _plan_names(spec, options, digest) if not (folder / plan).is_file()]
+        if missing:
+            _write_variant(source, graph, options.precision, spec)
+    elif options.precision != "float32":
+        _write_variant(source, target, options.precision, spec)
     elif not here:
         _place(source, target, options.link)
     if options.flavour == "cpu":
         shutil.copyfile(_CPU_MODEL, folder / "model.py")
     (folder.parent / "config.pbtxt").write_text(config, encoding="utf-8")
-    return WrittenModel(spec.name, spec.version, folder.parent, tuple(missing))
+    return WrittenModel(spec.name, spec.version, folder.parent, tuple(missing), graph if missing else None)
+
+
+def _plan_names(spec: NetworkSpec, options: RepositoryOptions, sha256: str | None) -> list[str]:
+    """A plan for each compute capability."""
+    weights = spec.sha256 if sha256 is None else sha256
+    return [
+        plan_name(capability, options.tensorrt_version, options.precision, weights)
+        for capability in options.compute_capabilities
+    ]
+
+
+def _write_variant(source: Path, target: Path, precision: str, spec: NetworkSpec) -> None:
+    """Write the graph that a GPU is given; only this needs the packages of the extra ``export``."""
+    for package in ("onnx", "onnxscript"):
+        if find_spec(package) is None:
+            raise MissingDependencyError(package, "export", f"Writing a network for {precision} and TensorRT")
+    from cardioscan_export.variants import write_variant
+
+    write_variant(source, target, precision, spec)
 
 
 def _place(source: Path, target: Path, link: bool) -> None:
@@ -268,6 +304,10 @@ def _place(source: Path, target: Path, link: bool) -> None:
 def _is_cpu(options: RepositoryOptions) -> bool:
     if options.flavour not in FLAVOURS:
         raise ModelError(f"unknown flavour '{options.flavour}'; known are {', '.join(FLAVOURS)}")
+    if options.precision not in PRECISIONS:
+        raise ModelError(f"unknown precision '{options.precision}'; known are {', '.join(PRECISIONS)}")
+    if options.flavour == "cpu" and options.precision != "float32":
+        raise ModelError("the flavour cpu computes in float32: a CPU has no faster float16")
     return options.flavour == "cpu"
 
 
@@ -281,15 +321,17 @@ def _warm_up(spec: NetworkSpec, flavour: str) -> str:
     return "model_warmup [\n" + ",\n".join(samples) + "\n]"
 
 
-def _accelerator(spec: NetworkSpec, engine_cache: str) -> str:
-    # Precision belongs in the ONNX file: these store float16 and compute in float32.
+def _accelerator(spec: NetworkSpec, options: RepositoryOptions) -> str:
+    # Precision is what the graph says. The accelerator's networks are not strongly typed, and TensorRT refuses float16
+    # layers in them without leave to use it.
+    half = options.precision == "float16"
     parameters = {
-        "precision_mode": "FP32",
+        "precision_mode": "FP16" if half else "FP32",
         "max_workspace_size_bytes": str(_WORKSPACE_BYTES),
         "trt_engine_cache_enable": "1",
-        "trt_engine_cache_path": f"{engine_cache}/{spec.name}",
+        "trt_engine_cache_path": f"{options.engine_cache}/{spec.name}{'-float16' if half else ''}",
         "trt_timing_cache_enable": "1",
-        "trt_timing_cache_path": engine_cache,
+        "trt_timing_cache_path": options.engine_cache,
         **{f"trt_profile_{kind}_shapes": _shapes(spec, n) for kind, n in _profile(spec).items()},
     }
     lines = [f'    parameters {{ key: "{key}" value: "{value}" }}' for key, value in parameters.items()]

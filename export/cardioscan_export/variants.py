@@ -36,11 +36,7 @@ def make_variant(source: str | Path, precision: str, spec: NetworkSpec | None = 
     """
     if precision not in _MAKERS:
         raise ModelError(f"unknown precision '{precision}'; known are {', '.join(_MAKERS)}")
-    try:
-        model = onnx.load(source)
-    except Exception as error:  # protobuf and onnx raise several classes of their own
-        raise ModelError(f"{source} cannot be read as ONNX: {error}") from error
-    variant = _MAKERS[precision](model)
+    variant = _MAKERS[precision](_load(source))
     if spec is not None:
         _check_tensors(variant, spec)
     return variant
@@ -81,6 +77,19 @@ def lint_released(
         for precision in _MAKERS:
             variant = make_variant(source, precision, SPECS[name])
             yield name, precision, len(variant.graph.node), lint(variant)
+
+
+def lint_file(path: str | Path) -> tuple[int, list[Finding]]:
+    """Check an ONNX file as it is: number of operators, and what was found; raises ``ModelError`` if it is none."""
+    model = _load(path)
+    return len(model.graph.node), lint(model)
+
+
+def _load(path: str | Path) -> onnx.ModelProto:
+    try:
+        return onnx.load(path)
+    except Exception as error:  # protobuf and onnx raise several classes of their own
+        raise ModelError(f"{path} cannot be read as ONNX: {error}") from error
 
 
 def _check_tensors(model: onnx.ModelProto, spec: NetworkSpec) -> None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 onnx = pytest.importorskip("onnx", reason="the package onnx (extra 'export') is not installed")
 pytest.importorskip("onnxscript", reason="the package onnxscript (extra 'export') is not installed")
 from onnx import numpy_helper, parser  # noqa: E402
 
 from cardioscan.specs import find_model_file  # noqa: E402
+from cardioscan_client.cli import main  # noqa: E402
 from cardioscan_export.lint import CONTROL_FLOW, DATA_DEPENDENT, SUPPORTED, lint  # noqa: E402
 
 PAGE = "float[batch, 3, 8, 8] x"
@@ -214,6 +217,17 @@ def test_the_table_names_operators_of_onnx_once() -> None:
     known = {schema.name for schema in onnx.defs.get_all_schemas() if schema.domain == ""}
     assert known >= SUPPORTED | CONTROL_FLOW | DATA_DEPENDENT
     assert not SUPPORTED & (CONTROL_FLOW | DATA_DEPENDENT)
+
+
+def test_the_command_tells_what_it_found(tmp_path: Path) -> None:
+    onnx.save(graph(*CLEAN["layers"], opset=18), tmp_path / "good.onnx")
+    onnx.save(graph(*FAULTS["cubic"][1:]), tmp_path / "bad.onnx")
+    good = CliRunner().invoke(main, ["lint-models", str(tmp_path / "good.onnx")])
+    assert (good.exit_code, good.output) == (0, f"{tmp_path / 'good.onnx'}: 6 operators, no findings\n")
+    both = CliRunner().invoke(main, ["lint-models", str(tmp_path / "good.onnx"), str(tmp_path / "bad.onnx")])
+    assert both.exit_code == 1 and "bad.onnx: 1 operators, 1 finding\n  attribute: Resize -> y:" in both.output
+    (tmp_path / "bad.onnx").write_bytes(b"no ONNX at all, whatever its name")
+    assert CliRunner().invoke(main, ["lint-models", str(tmp_path / "bad.onnx")]).exit_code == 2
 
 
 def test_a_released_file_itself_is_not_for_tensorrt() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ model_config_pb2 = pytest.importorskip(
     "tritonclient.grpc.model_config_pb2", reason="the package tritonclient (extra 'client') is not installed"
 )
 onnx = pytest.importorskip("onnx", reason="the package onnx (extra 'export') is not installed")
+pytest.importorskip("onnxscript", reason="the package onnxscript (extra 'export') is not installed")
 
 from cardioscan.errors import ModelError  # noqa: E402
 from cardioscan.specs import DIGITIZER, SPECS, file_sha256, find_model_file  # noqa: E402
@@ -109,12 +111,13 @@ def test_tensorrt_accelerator_covers_every_batch(name: str) -> None:
 
 
 def test_plans_are_named_by_gpu_and_tensorrt() -> None:
-    options = RepositoryOptions("tensorrt", compute_capabilities=("7.5", "9.0"), tensorrt_version="10.9")
-    config = parsed(config_pbtxt(SPECS["label_detector"], options))
+    options = RepositoryOptions("tensorrt", "float16", compute_capabilities=("7.5", "9.0"), tensorrt_version="10.9")
+    config = parsed(config_pbtxt(SPECS["label_detector"], options, sha256="0123456789abcdef"))
     assert dict(config.cc_model_filenames) == {
-        "7.5": "model-cc7.5-trt10.9.plan",
-        "9.0": "model-cc9.0-trt10.9.plan",
+        "7.5": "model-float16-01234567-cc7.5-trt10.9.plan",
+        "9.0": "model-float16-01234567-cc9.0-trt10.9.plan",
     }
+    assert config.parameters["precision"].string_value == "float16"
 
 
 @pytest.mark.parametrize("name", list(SPECS))
@@ -198,17 +201,47 @@ def test_differences_of_a_configuration_are_named(old: str, new: str, difference
     assert contract_differences(spec, text, weights=False) == [item for item in differences if item != "weights"]
 
 
-def test_missing_plans_are_told_with_what_builds_them(tmp_path: Path) -> None:
+def test_missing_plans_are_told_with_what_builds_them(tmp_path: Path, ready_variants: None) -> None:
     arguments = ("repository", "--flavour", "tensorrt", "--compute-capability", "8.9", "--tensorrt-version", "10.9")
-    result = CliRunner().invoke(main, [*arguments, "-o", str(tmp_path)])
+    arguments = (*arguments, "--precision", "float16", "-o", str(tmp_path / "served here"))
+    result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 0, result.output
-    plan = tmp_path / "grid_rectifier" / "1" / plan_name("8.9", "10.9")
-    (line,) = (line for line in result.output.splitlines() if f"--saveEngine={plan}" in line)
-    assert line.startswith("trtexec --onnx=") and "--maxShapes=page:8x3x1152x1440" in line
-    plan.write_bytes(b"built")
-    again = CliRunner().invoke(main, [*arguments, "-o", str(tmp_path)])
-    assert str(plan) not in again.output and plan.read_bytes() == b"built"
-    assert not list(tmp_path.rglob("*.onnx"))
+    spec = SPECS["grid_rectifier"]
+    folder = tmp_path / "served here" / spec.name / "1"
+    plan, graph = folder / plan_name("8.9", "10.9", "float16", spec.sha256), folder / "model.float16.onnx"
+    calls = [shlex.split(line) for line in result.output.splitlines() if line.startswith("trtexec ")]
+    (call,) = (call for call in calls if f"--saveEngine={plan}" in call)
+    assert f"--onnx={graph}" in call and "--maxShapes=page:8x3x1152x1440" in call and "--stronglyTyped" in call
+    assert onnx.TensorProto.FLOAT16 in {item.data_type for item in onnx.load(graph).graph.initializer}
+    for call in calls:
+        Path(call[2].removeprefix("--saveEngine=")).write_bytes(b"built")
+    again = CliRunner().invoke(main, arguments)
+    assert "trtexec" not in again.output and plan.read_bytes() == b"built"
+
+
+def test_onnx_runtime_is_given_float16_where_asked(tmp_path: Path, ready_variants: None) -> None:
+    write_repository(tmp_path, RepositoryOptions(precision="float16"))
+    for name in SPECS:
+        served = onnx.load(tmp_path / SPECS[name].file).graph
+        assert onnx.TensorProto.FLOAT16 in {item.data_type for item in served.initializer}
+        config = parsed((tmp_path / name / "config.pbtxt").read_text())
+        assert contract_differences(SPECS[name], (tmp_path / name / "config.pbtxt").read_text()) == []
+        (accelerator,) = config.optimization.execution_accelerators.gpu_execution_accelerator
+        assert accelerator.parameters["precision_mode"] == "FP16"
+        assert accelerator.parameters["trt_engine_cache_path"].endswith(f"{name}-float16")
+        assert config.parameters["precision"].string_value == "float16"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (RepositoryOptions("cpu", "float16"), "a CPU has no faster float16"),
+        (RepositoryOptions("tensorrt", "int8"), "unknown precision 'int8'; known are float32, float16"),
+    ],
+)
+def test_precisions_that_are_not_served(options: RepositoryOptions, message: str, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=message):
+        write_repository(tmp_path, options)
 
 
 def test_the_released_files_are_not_overwritten_by_another_flavour(tmp_path: Path) -> None:
