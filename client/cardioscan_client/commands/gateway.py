@@ -9,6 +9,7 @@ import click
 
 _PEM = click.Path(dir_okay=False, path_type=Path)
 _EMBEDDED_JOBS, _SERVED_JOBS = 1, 4
+_LOOK_S = 2.0
 _RECONNECT_S = 5.0
 """How long a page waits for a server that went away: its caller should hear of it soon, and can wait himself."""
 
@@ -40,6 +41,9 @@ _RECONNECT_S = 5.0
 @click.option("--tls-client-ca", "client_ca_file", type=_PEM, help="Ask callers for certificates of this authority.")
 @click.option("--token", envvar="CARDIOSCAN_GATEWAY_TOKEN", help="Password.  [default: $CARDIOSCAN_GATEWAY_TOKEN]")
 @click.option("--token-file", type=_PEM, help="File that holds the password, such as a mounted secret.")
+@click.option(
+    "--server-wait", type=click.FloatRange(min=0), default=0, help="Seconds to wait for --server at the start."
+)
 @click.option("--server-tls", is_flag=True, help="Encrypt the connection to --server.")
 @click.option("--server-tls-ca", metavar="FILE", help="Certificates (PEM) to trust there; implies --server-tls.")
 @click.option("--server-token", envvar="CARDIOSCAN_TOKEN", help="Password of --server.  [default: $CARDIOSCAN_TOKEN]")
@@ -98,7 +102,9 @@ def gateway(
     from cardioscan_client.gateway.server import Gateway, run_gateway
 
     log_to_stderr(log_level)
-    upstream = {key: others.pop(key) for key in ("server", "server_tls", "server_tls_ca", "server_token")}
+    upstream = {
+        key: others.pop(key) for key in ("server", "server_wait", "server_tls", "server_tls_ca", "server_token")
+    }
     limits = ImageLimits(max_bytes=max_mib << 20, max_pixels=max_megapixels * 1_000_000)
     options = GatewayOptions(
         jobs=jobs or (_SERVED_JOBS if upstream["server"] else _EMBEDDED_JOBS),
@@ -137,18 +143,16 @@ def _backend(upstream: dict[str, Any], timeout: float, models: Path | None, thre
     """What runs the networks: here, loaded and tried once, or on a server that is asked for its models."""
     if upstream["server"]:
         from cardioscan_client.connection import TritonOptions
-        from cardioscan_client.triton import TritonBackend
 
-        return TritonBackend(
-            TritonOptions(
-                upstream["server"],
-                request_timeout_s=timeout,
-                reconnect_s=_RECONNECT_S,
-                tls=upstream["server_tls"],
-                ca_file=upstream["server_tls_ca"],
-                token=upstream["server_token"],
-            )
+        options = TritonOptions(
+            upstream["server"],
+            request_timeout_s=timeout,
+            reconnect_s=_RECONNECT_S,
+            tls=upstream["server_tls"],
+            ca_file=upstream["server_tls_ca"],
+            token=upstream["server_token"],
         )
+        return _connected(options, upstream["server_wait"])
     import numpy as np
 
     from cardioscan.inference import OnnxBackend
@@ -159,3 +163,25 @@ def _backend(upstream: dict[str, Any], timeout: float, models: Path | None, thre
         blank = {tensor.name: np.zeros((1, *tensor.shape), tensor.dtype) for tensor in spec.inputs}
         backend.infer(name, blank)
     return backend
+
+
+def _connected(options: Any, wait_s: float) -> Any:
+    """A backend over a server, which may take ``wait_s`` to be there; raises the last reason why it is not."""
+    import logging
+    import time
+
+    from cardioscan.errors import ServerUnavailableError
+    from cardioscan_client.deadline import Deadline
+    from cardioscan_client.triton import TritonBackend
+
+    end, told = Deadline(wait_s), ""
+    while True:
+        try:
+            return TritonBackend(options)
+        except ServerUnavailableError as error:
+            if end.remaining() <= _LOOK_S:
+                raise
+            if str(error) != told:  # each reason once, not every two seconds
+                told = str(error)
+                logging.getLogger(__name__).warning("waiting for the server", extra={"fields": {"reason": told}})
+            time.sleep(_LOOK_S)
