@@ -338,7 +338,8 @@ def _lay_out_backends(triton: TritonInstallation, folder: Path) -> Path:
 def _environment(triton: TritonInstallation, base: Mapping[str, str]) -> dict[str, str]:
     """The environment in which the backend's Python is the running one, with its packages and this CardioScan."""
     environment = {key: value for key, value in base.items() if key not in ("PYTHONPATH", "PYTHONHOME")}
-    environment["PYTHONPATH"] = os.pathsep.join(_own_folders())
+    if folders := _own_folders():
+        environment["PYTHONPATH"] = os.pathsep.join(folders)
     libraries = [str(triton.libraries), sysconfig.get_config_var("LIBDIR"), base.get("LD_LIBRARY_PATH")]
     environment["LD_LIBRARY_PATH"] = os.pathsep.join(filter(None, libraries))
     environment["PATH"] = os.pathsep.join(filter(None, [str(Path(sys.executable).parent), base.get("PATH")]))
