@@ -79,7 +79,11 @@ def main() -> None:
 )
 @click.option("--overlay", is_flag=True, help="Also write NAME.overlay.png: the traces drawn over the page.")
 @click.option("--page", type=click.IntRange(min=1), help="Only this page of each input, from 1. Default: all pages.")
-@click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Worker processes.")
+@click.option(
+    "--jobs",
+    type=click.IntRange(min=1),
+    help="Worker processes.  [default: 1; with --server one more than cores, so that pages overlap]",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per page instead of text.")
 @click.option(
     "--models",
@@ -114,7 +118,7 @@ def digitize(
     formats: tuple[str, ...],
     overlay: bool,
     page: int | None,
-    jobs: int,
+    jobs: int | None,
     as_json: bool,
     models: Path | None,
     server: str | None,
@@ -142,9 +146,11 @@ def digitize(
     from cardioscan.images import expand_inputs
     from cardioscan_client.batch import BatchOptions, check_formats, run_batch
     from cardioscan_client.naming import printable, safe_stem, unique_stems
-    from cardioscan_client.pool import available_cpus
+    from cardioscan_client.pool import available_cpus, default_jobs
     from cardioscan_client.report import BatchReport
 
+    files = expand_inputs(inputs)
+    jobs = jobs or default_jobs(server is not None, files)
     names = [name for text in formats for name in text.split(",") if name.strip()]
     options = BatchOptions(
         directory=output,
@@ -156,7 +162,6 @@ def digitize(
         threads=max(1, available_cpus() // jobs),
         server=_reach(server, page_timeout_s=timeout, tls=tls, ca_file=tls_ca, token=token),
     )
-    files = expand_inputs(inputs)
     output.mkdir(parents=True, exist_ok=True)
     for file, stem in zip(files, unique_stems(files), strict=True):
         if stem != safe_stem(file):

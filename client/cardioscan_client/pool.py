@@ -7,10 +7,11 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from typing import TypeAlias
+from pathlib import Path
+from typing import Final, TypeAlias
 
 import cv2
 
@@ -21,6 +22,10 @@ from cardioscan_client.batch import BatchOptions, DigitizerFactory, PageJob, Pag
 Answer: TypeAlias = "PageResult | str"
 """What a worker sends back: a result, or the message of an error that ends the whole batch."""
 
+MAX_SERVED_JOBS: Final = 8
+"""Pages in work at once against a server unless more are asked for: its queues are bounded."""
+
+_DOCUMENTS: Final = (".pdf", ".tif", ".tiff")
 _runner: PageRunner | None = None  # one per worker process
 
 
@@ -29,6 +34,18 @@ def available_cpus() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def default_jobs(served: bool, files: Sequence[Path]) -> int:
+    """How many pages to have in work at once.
+
+    Embedded, one page takes all cores. Against a server, while one page waits for its answer another has the core, and
+    requests of several pages fill the server's batches: one more than there are cores, so that none waits.
+    """
+    if not served:
+        return 1
+    documents = any(file.suffix.lower() in _DOCUMENTS for file in files)
+    return min(available_cpus() + 1, MAX_SERVED_JOBS, MAX_SERVED_JOBS if documents else max(1, len(files)))
 
 
 def run_in_pool(

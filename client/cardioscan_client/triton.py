@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import weakref
+from collections import Counter
 from typing import Any, Final, TypeVar
 
 import numpy as np
@@ -28,7 +29,7 @@ from cardioscan_client.connection import (
 )
 from cardioscan_client.contract import check_contract
 from cardioscan_client.deadline import Deadline, page_deadline, request_deadline
-from cardioscan_client.faults import Cause, backoff_s, explain
+from cardioscan_client.faults import Cause, backoff_s, classify, explain
 from cardioscan_client.sharing import Sharing, Steps
 
 T = TypeVar("T")
@@ -49,6 +50,9 @@ class TritonBackend:
         server: its address ``HOST:PORT``, or how to reach it.
         rng: source of the jitter; None makes one.
 
+    Attributes:
+        failures: how many tries have failed so far, by cause; those that were tried again with success included.
+
     Raises:
         MissingDependencyError: tritonclient is not installed.
         ServerUnavailableError: no server answers there, or its models are not ready.
@@ -63,6 +67,7 @@ class TritonBackend:
         self._used: set[str] = set()
         self._served: dict[str, str] = {}
         self._sharing = self.options.sharing()
+        self.failures: Counter[Cause] = Counter()
         arguments = client_arguments(self.options)
         import tritonclient.grpc
 
@@ -121,6 +126,8 @@ class TritonBackend:
                     arguments = infer_arguments(self._grpc, model, inputs, deadline, self.options, region)
                     answer = read_answer(model, inputs, self._client.infer(**arguments), region)
             except client_error() as error:
+                with self._lock:
+                    self.failures[classify(error.status(), error.message())] += 1
                 pause, trouble = next_try(error, model, tries, deadline, self.options.address, self._rng)
             else:
                 break

@@ -6,6 +6,7 @@ import asyncio
 import concurrent.futures
 import contextvars
 import threading
+from collections import Counter
 from typing import Any, Final, TypeVar
 
 import numpy as np
@@ -30,7 +31,7 @@ from cardioscan_client.connection import (
 )
 from cardioscan_client.contract import check_contract
 from cardioscan_client.deadline import Deadline, page_deadline, request_deadline
-from cardioscan_client.faults import Cause, backoff_s, explain
+from cardioscan_client.faults import Cause, backoff_s, classify, explain
 from cardioscan_client.sharing import Steps
 
 T = TypeVar("T")
@@ -47,6 +48,9 @@ class AsyncTritonBackend:
     Args:
         server: its address ``HOST:PORT``, or how to reach it.
         rng: source of the jitter; None makes one.
+
+    Attributes:
+        failures: how many tries have failed so far, by cause; those that were tried again with success included.
     """
 
     def __init__(self, server: str | TritonOptions, rng: np.random.Generator | None = None) -> None:
@@ -55,6 +59,7 @@ class AsyncTritonBackend:
         self._used: set[str] = set()
         self._served: dict[str, str] = {}
         self._sharing = self.options.sharing()
+        self.failures: Counter[Cause] = Counter()
         self._client: Any = None
 
     async def __aenter__(self) -> AsyncTritonBackend:
@@ -106,6 +111,7 @@ class AsyncTritonBackend:
                     arguments = infer_arguments(self._grpc, model, inputs, deadline, self.options, region)
                     answer = read_answer(model, inputs, await self._client.infer(**arguments), region)
             except client_error() as error:
+                self.failures[classify(error.status(), error.message())] += 1
                 pause, trouble = next_try(error, model, tries, deadline, self.options.address, self._rng)
             else:
                 break
