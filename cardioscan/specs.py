@@ -157,7 +157,7 @@ DIGITIZER: Final = PipelineSpec(
         TensorSpec("reasons", "uint8", (-1,)),
         TensorSpec("record", "uint8", (-1,)),
     ),
-    max_bytes=48 << 20,
+    max_bytes=64 << 20,
     max_pixels=100_000_000,
 )
 """The pipeline beside the networks: ``image`` is an encoded file; ``signals`` are mV with NaN; ``outcome`` is text,

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from cardioscan.errors import MissingDependencyError, ModelContractError, ServerUnavailableError, ServingError
 from cardioscan.inference import Tensors
-from cardioscan.specs import SPECS
+from cardioscan.specs import DIGITIZER, SPECS
 from cardioscan_client.contract import TRITON_TYPES
 from cardioscan_client.deadline import Deadline
 from cardioscan_client.faults import MAX_RETRIES, RETRY, WAIT_AND_RETRY, Cause, backoff_s, classify, explain
@@ -124,13 +124,13 @@ def is_on_this_machine(address: str) -> bool:
 
 
 def message_limit() -> int:
-    """Bytes that a gRPC message may have: the largest batch of the largest network, either way, and its frame."""
+    """Bytes that a gRPC message may have: the largest batch of a network, either way, or picture, and its frame."""
     sizes = [
         spec.max_batch * sum(int(np.prod(tensor.shape)) * np.dtype(tensor.dtype).itemsize for tensor in tensors)
         for spec in SPECS.values()
         for tensors in (spec.inputs, spec.outputs)
     ]
-    return max(sizes) + (1 << 20)
+    return max(*sizes, DIGITIZER.max_bytes) + (1 << 20)
 
 
 def client_arguments(options: TritonOptions) -> dict[str, Any]:
