@@ -80,6 +80,7 @@ def gateway(
       cardioscan gateway --host 0.0.0.0 --tls-cert chain.pem --tls-key key.pem --token-file /run/secrets/token
     """
     import asyncio
+    import contextlib
     from importlib.util import find_spec
 
     from cardioscan.errors import MissingDependencyError
@@ -116,9 +117,8 @@ def gateway(
         **others,
     )
     click.echo("loading the networks ..." if not upstream["server"] else f"looking for {upstream['server']} ...")
-    work = PageDigitizer(
-        _backend(upstream, timeout, models, threads), DigitizerOptions(models=models, threads=threads, limits=limits)
-    )
+    backend = _backend(upstream, timeout, models, threads)
+    work = PageDigitizer(backend, DigitizerOptions(models=models, threads=threads, limits=limits))
 
     def ready(started: Gateway) -> None:
         click.echo(f"gRPC     {options.host}:{started.port}")
@@ -126,7 +126,10 @@ def gateway(
             click.echo(f"metrics  http://{options.metrics_host}:{started.metrics_port}/metrics")
         click.echo("ready; stop with Ctrl-C")
 
-    finished = asyncio.run(run_gateway(Gateway(work, options), ready))
+    with contextlib.ExitStack() as stack:
+        if upstream["server"]:
+            stack.callback(backend.close)
+        finished = asyncio.run(run_gateway(Gateway(work, options), ready))
     click.echo("stopped" if finished else "stopped; some pages under way were not finished")
     raise click.exceptions.Exit(0 if finished else 1)
 

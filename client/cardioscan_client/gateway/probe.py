@@ -1,7 +1,7 @@
 """``python -m cardioscan_client.gateway.probe [HOST:PORT]``: asks a gateway for its health; for health checks.
 
 Exit status 0 where it serves, 1 where it does not or does not answer. ``CARDIOSCAN_PROBE_CA`` names the PEM
-certificates to trust where it speaks TLS.
+certificates to trust where it speaks TLS, ``CARDIOSCAN_PROBE_NAME`` the name in its certificate where that is not HOST.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ from cardioscan_client.gateway.options import SERVICE
 _TIMEOUT_S = 3.0
 
 
-def probe(address: str, ca_file: str | None = None) -> str:
+def probe(address: str, ca_file: str | None = None, name: str | None = None) -> str:
     """What a gateway says of itself: ``SERVING``, ``NOT_SERVING``, or why there is no answer."""
     if ca_file:
-        channel = grpc.secure_channel(address, grpc.ssl_channel_credentials(Path(ca_file).read_bytes()))
+        options = [("grpc.ssl_target_name_override", name)] if name else []
+        channel = grpc.secure_channel(address, grpc.ssl_channel_credentials(Path(ca_file).read_bytes()), options)
     else:
         channel = grpc.insecure_channel(address)
     with channel:
@@ -35,6 +36,10 @@ def probe(address: str, ca_file: str | None = None) -> str:
 
 
 if __name__ == "__main__":
-    said = probe(sys.argv[1] if len(sys.argv) > 1 else "127.0.0.1:8090", os.environ.get("CARDIOSCAN_PROBE_CA"))
+    said = probe(
+        sys.argv[1] if len(sys.argv) > 1 else "127.0.0.1:8090",
+        os.environ.get("CARDIOSCAN_PROBE_CA"),
+        os.environ.get("CARDIOSCAN_PROBE_NAME"),
+    )
     print(said)
     sys.exit(0 if said == "SERVING" else 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import shutil
@@ -59,6 +60,16 @@ gateway = Gateway(work, GatewayOptions(port=0, metrics_port=None, jobs=2, grace_
 ready = lambda started: print(started.port, flush=True)
 sys.exit(0 if asyncio.run(run_gateway(gateway, ready)) else 1)
 """
+
+
+@pytest.fixture(autouse=True)
+def log_as_before() -> Iterator[None]:
+    """The command sets up the log of its process, which is that of the tests here."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
 
 
 class Child:
@@ -210,6 +221,9 @@ def test_encrypted(start: Start, gate: Any, certificate: tuple[Path, Path]) -> N
     with running.client(ca_file=pem, token="sesame") as client:
         assert client.digitize(b"x").reasons
     assert probe(running.address, str(pem)) == "SERVING"
+    elsewhere = f"localhost:{running.gateway.port}"
+    assert probe(elsewhere, str(pem)).startswith("UNAVAILABLE")
+    assert probe(elsewhere, str(pem), "127.0.0.1") == "SERVING"
     with running.client(token="sesame", timeout_s=5) as client, pytest.raises(ServingError):
         client.digitize(b"x")
 
@@ -316,6 +330,14 @@ def test_a_wrong_call_is_told_in_a_sentence(arguments: list[str], said: str) -> 
     result = CliRunner().invoke(main, ["gateway", "--port", "0", "--metrics-port", "-1", *arguments])
     assert result.exit_code == 2 and said in " ".join(result.output.split())
     assert "Traceback" not in result.output
+
+
+def test_it_waits_for_its_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cardioscan_client.commands.gateway._LOOK_S", 0.1)
+    arguments = ["gateway", "--port", "0", "--server", "127.0.0.1:9", "--server-wait", "0.5"]
+    done = CliRunner().invoke(main, arguments)
+    waiting = [json.loads(line) for line in done.stderr.splitlines() if line.startswith("{")]
+    assert done.exit_code == 2 and waiting[0]["event"] == "waiting for the server"
 
 
 def test_a_missing_package_names_what_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
