@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Callable
 from http.server import HTTPServer
 from typing import Final
@@ -19,6 +18,7 @@ from prometheus_client import (
 
 from cardioscan.errors import ServerStartError
 from cardioscan.record import EcgRecord
+from cardioscan_client.gateway.ports import port_trouble as port_trouble
 
 _PAGE_BUCKETS_S: Final = (0.05, 0.1, 0.25, 0.5, 1, 2, 3, 5, 7.5, 10, 15, 20, 30, 60, 120)
 _STAGE_BUCKETS_S: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -87,12 +87,3 @@ class Metrics:
         except OSError as error:
             raise ServerStartError(port_trouble(error, host, port, "--metrics-port")) from error
         return server
-
-
-def port_trouble(error: OSError, host: str, port: int, option: str) -> str:
-    """A sentence on a port that cannot be used, with what to do."""
-    if error.errno == errno.EACCES:
-        return f"port {port} may not be used by this user: give one above 1023 with {option}"
-    if error.errno == errno.EADDRINUSE:
-        return f"port {port} of {host} is taken: stop what listens there, or give another port with {option}"
-    return f"cannot listen on port {port} of {host} ({error.strerror}): give an address of this machine, or {option}"
