@@ -349,10 +349,22 @@ class GridTask(_PageTask):
         }
 
 
-class SourceTask(_PageTask):
-    """Thumbnails of whole pages; figure: accuracy over the categories that have a recipe."""
+def turned_at_random(image: Tensor) -> Tensor:
+    """A square picture (C, H, H) in one of its 8 orientations, drawn from torch's generator (seeded by the run)."""
+    turns, mirrored = divmod(int(torch.randint(8, ())), 2)
+    turned = torch.rot90(image, turns, (1, 2))
+    return turned.flip(2) if mirrored else turned
 
-    batch_size = 8
+
+class SourceTask(_PageTask):
+    """Thumbnails of whole pages; figure: accuracy over the categories that have a recipe.
+
+    What a capture looks like does not depend on which way up it is: batches are turned and mirrored at random. Targets
+    are smoothed, so that the network is not sure of what it has not seen enough of.
+    """
+
+    batch_size = 16
+    smoothing = 0.05
     validation_recipes = tuple(RECIPES) * 4
 
     def sample(self, rng: Generator) -> Sample:
@@ -372,7 +384,9 @@ class SourceTask(_PageTask):
 
     def loss(self, network: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, float]]:
         """The loss of a batch and its parts for the log."""
-        loss = nn.functional.cross_entropy(network(batch["image"]).float(), batch["category"])
+        image = torch.stack([turned_at_random(image) for image in batch["image"]])
+        logits = network(image).float()
+        loss = nn.functional.cross_entropy(logits, batch["category"], label_smoothing=self.smoothing)
         return loss, {"loss": float(loss.detach())}
 
     def metrics(self, network: nn.Module, batch: Batch) -> dict[str, float]:
