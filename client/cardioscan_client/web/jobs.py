@@ -40,6 +40,7 @@ class Job:
         upload: the file, held for running again with other corners.
         page, n_pages: page of the file, from 0, and how many it has.
         corners: (4, 2) px, set by a person; None looks for the page.
+        pictures: whether anybody will look at its pictures.
         state: one of the four.
         stages: what has begun so far, see ``cardioscan.pipeline.Progress``.
         held: the result of a job that is done.
@@ -52,6 +53,7 @@ class Job:
     page: int
     n_pages: int
     corners: Floats | None = None
+    pictures: bool = True
     state: str = WAITING
     stages: list[str] = field(default_factory=list)
     held: HeldPage | None = None
@@ -155,8 +157,15 @@ class Jobs:
             )
         return n_pages, None
 
-    def submit(self, upload: Upload, pages: Iterable[int], n_pages: int, corners: Floats | None = None) -> list[Job]:
-        """Queue pages of one upload.
+    def submit(
+        self,
+        upload: Upload,
+        pages: Iterable[int],
+        n_pages: int,
+        corners: Floats | None = None,
+        pictures: bool = True,
+    ) -> list[Job]:
+        """Queue pages of one upload; see ``Job`` for the arguments.
 
         Raises:
             Problem: there is no room.
@@ -168,7 +177,7 @@ class Jobs:
             raise Problem(
                 503, "too_many_pages_waiting", "The server is busy", "Too many pages are waiting; try again later."
             )
-        jobs = [Job(secrets.token_urlsafe(16), upload, page, n_pages, corners) for page in wanted]
+        jobs = [Job(secrets.token_urlsafe(16), upload, page, n_pages, corners, pictures) for page in wanted]
         with self._lock:
             self._jobs |= {job.id: job for job in jobs}
         self.metrics.page_bytes.observe(len(upload.data))
@@ -300,7 +309,7 @@ class Jobs:
             self._fail(job, Problem(500, RefusalCode.INTERNAL_ERROR.value, "An unexpected error", detail))
 
     def _finish(self, job: Job, details: Digitization) -> None:
-        job.held = HeldPage.of(details, job.name, job.upload.name)
+        job.held = HeldPage.of(details, job.name, job.upload.name, job.pictures)
         job.touched = job.ended = time.monotonic()
         record = job.held.record
         reason = record.reasons[0].code if record.outcome is Outcome.REFUSED else ""

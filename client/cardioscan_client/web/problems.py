@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -93,14 +94,20 @@ class Problem(Exception):
         return JSONResponse(self.to_json_dict(), self.status, self.headers, MEDIA_TYPE)
 
 
+def for_people(detail: str) -> str:
+    """A sentence about an upload, which the reader of images knows as ``bytes``, with a capital and a full stop."""
+    detail = re.sub(r"^bytes\b", "The file", detail.strip())
+    return detail[:1].upper() + detail[1:] + ("" if detail.endswith(".") else ".")
+
+
 def problem_of(error: CardioscanError) -> Problem:
     """The problem that an error of CardioScan becomes."""
     if isinstance(error, PageRefusedError):
         status = STATUS_OF_FILE.get(error.code.value, 422)
-        return Problem(status, error.code.value, "The file cannot be digitized", error.detail)
+        return Problem(status, error.code.value, "The file cannot be digitized", for_people(error.detail))
     for kind, status, code, title in _ERRORS:
         if isinstance(error, kind):
-            return Problem(status, code, title, str(error))
+            return Problem(status, code, title, for_people(str(error)))
     raise AssertionError("the table ends with the base of all errors")
 
 

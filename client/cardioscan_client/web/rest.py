@@ -10,6 +10,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, Field
 
+from cardioscan.errors import RefusalCode
 from cardioscan.page import LEADS
 from cardioscan.record import EcgRecord, Outcome
 from cardioscan_client.web.jobs import Jobs
@@ -92,13 +93,15 @@ def rest_routes(jobs: Jobs) -> APIRouter:
         reasons, always as JSON. Errors are problem documents (RFC 9457) whose ``code`` says what is wrong.
         """
         upload = await read_upload(request, jobs.options.limits.max_bytes)
-        (job,) = jobs.submit(upload, [page - 1], 1)
+        (job,) = jobs.submit(upload, [page - 1], 1, pictures=False)
         try:
             held = await jobs.result(job)
         finally:
             jobs.forget(job.id)
         trouble = refused_file(held.record)
         if trouble is not None:
+            if trouble.code == RefusalCode.PAGE_NOT_FOUND.value:  # pages count from 0 inside
+                trouble.detail = f"The file has no page {page}; pages count from 1."
             raise trouble
         if format == "json" or held.record.outcome is Outcome.REFUSED:
             return JSONResponse(await asyncio.to_thread(page_answer, held.record))

@@ -18,9 +18,9 @@ from cardioscan.outline import find_outline
 from cardioscan.page import LEADS, STANDARD_PAGE, PageTemplate
 from cardioscan.pipeline import Digitization
 from cardioscan.placement import sheet_corners
-from cardioscan.record import EcgRecord, Outcome
+from cardioscan.record import EcgRecord, Outcome, Reason
 from cardioscan_client.web.pictures import draw_pictures
-from cardioscan_client.web.problems import Problem
+from cardioscan_client.web.problems import Problem, for_people
 
 MEDIA_TYPES: Final[Mapping[str, str]] = {
     ".csv": "text/csv",
@@ -68,9 +68,12 @@ class HeldPage:
     geometry: Mapping[str, Any]
 
     @classmethod
-    def of(cls, details: Digitization, name: str, source: str) -> HeldPage:
+    def of(cls, details: Digitization, name: str, source: str, pictures: bool = True) -> HeldPage:
         """What to hold of a digitization; ``name`` and ``source`` are those of the upload."""
-        record = replace(details.record, name=name, source=source)
+        reasons = tuple(Reason(reason.code, for_people(reason.detail)) for reason in details.record.reasons)
+        record = replace(details.record, name=name, source=source, reasons=reasons)
+        if not pictures:
+            return cls(record, record, {}, {})
         return cls(record, record, draw_pictures(details), _geometry(details))
 
     @property

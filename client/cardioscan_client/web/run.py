@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import signal
 import socket
 from collections.abc import Callable
@@ -40,10 +41,12 @@ def run_web(digitizer: Digitizer, options: WebOptions, say: Callable[[str], None
 
 def make_server(digitizer: Digitizer, options: WebOptions) -> uvicorn.Server:
     """The server, to be run on a socket of ``listen``."""
+    # Whatever a program sets up for its logs: addresses of results are as good as the results.
+    logging.getLogger("uvicorn.access").disabled = True
     return uvicorn.Server(
         uvicorn.Config(
             create_app(digitizer, options),
-            access_log=False,  # addresses of results are as good as the results
+            access_log=False,
             log_config=None,
             server_header=False,
             proxy_headers=False,

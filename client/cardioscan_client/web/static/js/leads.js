@@ -16,12 +16,13 @@ export function classOf(confidence) {
   return CLASSES.find((kind) => confidence >= kind.least).id;
 }
 
-export const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+export const colour = (name, at = document.documentElement) => getComputedStyle(at).getPropertyValue(`--${name}`).trim();
 
-export function palette() {
+// The colours that count for an element of the page.
+export function palette(at) {
   const names = ["paper", "grid-fine", "grid-coarse", "ink", ...CLASSES.map((kind) => kind.id)];
-  const found = Object.fromEntries(names.map((name) => [name, colour(name)]));
-  found.leads = LEADS.map((_, index) => colour(`lead-${index % 6}`));
+  const found = Object.fromEntries(names.map((name) => [name, colour(name, at)]));
+  found.leads = LEADS.map((_, index) => colour(`lead-${index % 6}`, at));
   return found;
 }
 
@@ -45,21 +46,25 @@ export function pageLayout(template) {
   return { width: template.width, height: template.height, perMm: template.px_per_mm, segments };
 }
 
-const LEFT = 12, TOP = 10, ROW = 30, RIGHT = 3;
+const LEFT = 12, TOP = 10, ROW = 30, RIGHT = 3, HEADLINE = 8;
 
-// World = millimetres of paper, 25 mm/s and 10 mm/mV.
-export function sheetLayout(template) {
+// World = millimetres of paper, 25 mm/s and 10 mm/mV; higher where waves of the first or last row need it.
+export function sheetLayout(template, leads) {
   const { speed_mm_per_s: speed, gain_mm_per_mv: gain } = template;
   const rows = template.zero_mv_y.length;
+  const reach = (row, sign) => Math.max(0, ...template.segments.filter((segment) => segment.row === row)
+    .map(({ lead }) => gain * leads[lead].mv.reduce((most, mv) => Math.max(most, sign * mv), 0)));
+  const top = Math.max(TOP, HEADLINE + reach(0, 1) - ROW / 2);
+  const below = Math.max(0, 2 + reach(rows - 1, -1) - ROW / 2);
   const segments = template.segments.map((segment) => {
     const seconds = Math.round(((segment.x_end - segment.x_start) / template.px_per_s) * 10) / 10;
     const x = LEFT + speed * segment.t_start;
     return {
       lead: segment.lead, row: segment.row, x, end: x + speed * seconds, start: segment.t_start,
-      zero: TOP + ROW * (segment.row + 0.5), perSecond: speed, perMv: gain,
+      zero: top + ROW * (segment.row + 0.5), perSecond: speed, perMv: gain,
     };
   });
-  return { width: LEFT + 10 * speed + RIGHT, height: TOP + ROW * rows, perMm: 1, segments, left: LEFT, gain };
+  return { width: LEFT + 10 * speed + RIGHT, height: Math.ceil(top + ROW * rows + below), perMm: 1, segments, left: LEFT, gain };
 }
 
 // The segment at a world point: of the column that holds it, the row whose zero line is nearest.

@@ -132,7 +132,7 @@ export class TraceView {
   show(data, { fresh }) {
     this.data = data;
     if (fresh) {
-      this.current = this.kind === "page" ? pageLayout(data.template) : sheetLayout(data.template);
+      this.current = this.kind === "page" ? pageLayout(data.template) : sheetLayout(data.template, data.leads);
       this.picture = null;
       this.view?.close();
       this.view = null;
@@ -166,7 +166,7 @@ export class TraceView {
   }
 
   draw(context, view) {
-    const colours = palette();
+    const colours = palette(this.panel);
     const unit = 1 / view.scale; // one px of the screen
     const { data, current: layout } = this;
     const options = { shown: this.shown, by: this.by, colours };
@@ -188,11 +188,11 @@ export class TraceView {
   // The sheet as a picture, 12 px for a millimetre (300 dpi).
   async toBlob() {
     const canvas = document.createElement("canvas");
-    const layout = sheetLayout(this.data.template);
+    const layout = sheetLayout(this.data.template, this.data.leads);
     [canvas.width, canvas.height] = [Math.round(layout.width * 12), Math.round(layout.height * 12)];
     const context = canvas.getContext("2d");
     context.scale(12, 12);
-    drawSheet(context, layout, this.data, { shown: new Set(LEADS), by: this.by, colours: palette(), width: 0.35 });
+    drawSheet(context, layout, this.data, { shown: new Set(LEADS), by: this.by, colours: palette(this.panel), width: 0.35 });
     return new Promise((resolve) => canvas.toBlob(resolve, "image/png"));
   }
 }
