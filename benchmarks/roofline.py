@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import platform
+import subprocess
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ import click
 import numpy as np
 import onnx
 import onnxruntime
+from numpy.typing import NDArray
 
 from benchmarks.common import report
 from benchmarks.cost import Cost, cost_of
@@ -44,12 +46,14 @@ class Machine:
         rates: operations per second by precision; a precision that is not named gives no floor.
         bandwidth: bytes per second from and to memory.
         source: where the figures are from.
+        cpu_rate: float32 operations per second of processor time; None for GPUs. On a busy machine it says more.
     """
 
     name: str
     rates: dict[str, float]
     bandwidth: float
     source: str
+    cpu_rate: float | None = None
 
     def floor_s(self, cost: Cost, precision: str) -> float | None:
         """The least time for one picture, seconds."""
@@ -78,7 +82,8 @@ GPUS: Final = (
     _gpu("A10", 125, 31.2, 600, "NVIDIA A10 data sheet (2021): 125 TFLOPS (250 with sparsity); 31.2; 600 GB/s"),
     _gpu("H100", 989.5, 67, 3350, "NVIDIA H100 data sheet, SXM (2023): 1,979 with sparsity, half dense; 67; 3.35 TB/s"),
 )
-"""float16 products are summed up in float32, as TensorRT does it; TF32 is not counted as float32."""
+"""float16 products are summed up in float32, as TensorRT does it. TF32 is not counted as float32: where a runtime uses it,
+as ONNX Runtime's CUDA provider does unless told otherwise, float32 may come out below its floor."""
 
 
 def this_machine(repeats: int = 5, side: int = 2048, copied: int = 256 << 20) -> Machine:
@@ -92,31 +97,62 @@ def this_machine(repeats: int = 5, side: int = 2048, copied: int = 256 << 20) ->
     rng = np.random.default_rng(0)
     a, b = (rng.standard_normal((side, side), dtype=np.float32) for _ in range(2))
     product = np.empty_like(a)
-    rate = 2 * side**3 / _fastest(lambda: np.matmul(a, b, out=product), repeats)
+    operations = 2 * side**3
+    wall, processor = _fastest(lambda: np.matmul(a, b, out=product), repeats)
     source = np.ones(copied, np.uint8)
     target = np.empty_like(source)
-    bandwidth = 2 * copied / _fastest(lambda: np.copyto(target, source), repeats)
-    name = platform.processor() or platform.machine()
-    return Machine(f"here ({name}, {_cores()} cores)", {"float32": rate}, bandwidth, "measured in this run with NumPy")
+    copying, _ = _fastest(lambda: np.copyto(target, source), repeats)
+    return Machine(
+        f"here ({platform.machine()}, {_cores()} cores)",
+        {"float32": operations / wall},
+        2 * copied / copying,
+        "measured in this run with NumPy",
+        operations / processor,
+    )
+
+
+def gpu_called(name: str) -> Machine | None:
+    """The GPU of the table that the driver calls so ("Tesla T4", "NVIDIA L4"); None for others."""
+    words = name.replace("-", " ").split()
+    known = next((gpu for gpu in GPUS if gpu.name in words), None)
+    return None if "PCIe" in words and known is GPUS[-1] else known  # another H100, with other rates
+
+
+def gpu_here() -> Machine | None:
+    """The first GPU of this machine, if it is in the table."""
+    command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+    try:
+        names = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout.splitlines()
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return gpu_called(names[0]) if names else None
 
 
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _fastest(run: Callable[[], object], repeats: int) -> float:
-    """Seconds of the fastest of several runs after one that warms up."""
+def _fastest(run: Callable[[], object], repeats: int) -> tuple[float, float]:
+    """Least seconds, and least seconds of processor time over all threads, of several runs after a first."""
+    times = _timed(run, repeats)
+    return float(times[:, 0].min()), float(times[:, 1].min())
+
+
+def _timed(run: Callable[[], object], repeats: int) -> NDArray[np.float64]:
+    """Seconds on the wall and of this process's processor time, (repeats, 2), after a run that warms up."""
     run()
     times = []
     for _ in range(repeats):
-        started = time.perf_counter()
+        started = time.perf_counter(), time.process_time()
         run()
-        times.append(time.perf_counter() - started)
-    return min(times)
+        times.append((time.perf_counter() - started[0], time.process_time() - started[1]))
+    return np.array(times)
 
 
-def measured_s(file: Path, spec: NetworkSpec, providers: Sequence[str], repeats: int, threads: int = 0) -> float:
-    """Median seconds for one picture with ONNX Runtime; inputs and outputs stay where the arithmetic is."""
+def measured_s(
+    file: Path, spec: NetworkSpec, providers: Sequence[str], repeats: int, threads: int = 0
+) -> tuple[float, float]:
+    """Median seconds for one picture with ONNX Runtime, and of processor time; tensors stay where the arithmetic is."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
@@ -130,13 +166,13 @@ def measured_s(file: Path, spec: NetworkSpec, providers: Sequence[str], repeats:
         binding.bind_ortvalue_input(tensor.name, onnxruntime.OrtValue.ortvalue_from_numpy(picture, device, 0))
     for tensor in spec.outputs:
         binding.bind_output(tensor.name, device)
-    times = []
-    for _ in range(repeats + 1):
-        started = time.perf_counter()
+
+    def run() -> None:
         session.run_with_iobinding(binding)
         binding.synchronize_outputs()
-        times.append(time.perf_counter() - started)
-    return float(np.median(times[1:]))
+
+    wall, processor = np.median(_timed(run, repeats), axis=0)
+    return float(wall), float(processor)
 
 
 def floor_rows(costs: dict[tuple[str, str], Cost], machines: Iterable[Machine]) -> list[Row]:
@@ -190,8 +226,12 @@ def machine_rows(machines: Iterable[Machine]) -> list[Row]:
 def measured_rows(
     costs: dict[tuple[str, str], Cost], files: dict[tuple[str, str], Path], here: Machine, repeats: int, threads: int
 ) -> list[Row]:
-    """A line per network, precision and provider of ONNX Runtime: what it takes here, beside the floor where known."""
-    available = onnxruntime.get_available_providers()
+    """A line per network, precision and provider of ONNX Runtime: what it takes here, beside the floor where known.
+
+    On a CPU also the operations per second of processor time, as a share of those of the matrix product: on a machine
+    that does other work too, only that says anything.
+    """
+    available, gpu = onnxruntime.get_available_providers(), gpu_here()
     found = [name for name in PROVIDERS if name in available]
     runs = [("CPU", "float32", ["CPUExecutionProvider"])]
     for place, name in enumerate(found):
@@ -200,18 +240,22 @@ def measured_rows(
     for where, precision, providers in runs:
         for name, spec in SPECS.items():
             cost = costs[name, precision]
-            seconds = measured_s(files[name, precision], spec, providers, repeats, threads)
-            floor = here.floor_s(cost, precision) if where == "CPU" else None
+            seconds, processor = measured_s(files[name, precision], spec, providers, repeats, threads)
+            machine = here if where == "CPU" else gpu
+            floor = machine.floor_s(cost, precision) if machine else None
+            rate = machine.cpu_rate if machine else None
             rows.append(
                 {
                     "network": name,
                     "precision": precision,
-                    "with ONNX Runtime on": where,
+                    "on": where,
                     "measured ms": _ms(seconds),
                     "floor here ms": _ms(floor),
                     "times the floor": None if floor is None else seconds / floor,
-                    "GFLOP/s reached": cost.operations / seconds / 1e9,
+                    "GFLOP/s": cost.operations / seconds / 1e9,
                     "GB/s, fused": cost.fused_bytes / seconds / 1e9,
+                    "CPU s": processor,
+                    "% of the rate per CPU s": None if rate is None else 100 * cost.operations / processor / rate,
                 }
             )
     return rows

@@ -13,7 +13,15 @@ pytest.importorskip("onnxscript", reason="the package onnxscript (extra 'export'
 from onnx import numpy_helper, parser  # noqa: E402
 
 from benchmarks.cost import Cost, cost_of  # noqa: E402
-from benchmarks.roofline import GPUS, Machine, floor_rows, machine_rows, measured_s, this_machine  # noqa: E402
+from benchmarks.roofline import (  # noqa: E402
+    GPUS,
+    Machine,
+    floor_rows,
+    gpu_called,
+    machine_rows,
+    measured_s,
+    this_machine,
+)
 from cardioscan.specs import NetworkSpec, TensorSpec  # noqa: E402
 
 SHAPES = {
@@ -195,9 +203,27 @@ def test_a_page_is_the_sum_of_its_networks() -> None:
     assert len({tuple(row) for row in rows}) == 1, "one table"
 
 
+@pytest.mark.parametrize(
+    ("name", "gpu"),
+    [
+        ("Tesla T4", "T4"),
+        ("NVIDIA L4", "L4"),
+        ("NVIDIA L40S", None),
+        ("NVIDIA A10", "A10"),
+        ("NVIDIA A10G", None),
+        ("NVIDIA A100-SXM4-80GB", None),
+        ("NVIDIA H100 80GB HBM3", "H100"),
+        ("NVIDIA H100 PCIe", None),
+    ],
+)
+def test_gpus_are_known_by_the_drivers_name(name: str, gpu: str | None) -> None:
+    found = gpu_called(name)
+    assert (found.name if found else None) == gpu
+
+
 def test_this_machine_is_measured_and_stands_beside_the_gpus() -> None:
     here = this_machine(repeats=1, side=256, copied=1 << 20)
-    assert 1e8 < here.rates["float32"] < 1e14 and 1e8 < here.bandwidth < 1e13
+    assert here.rates["float32"] > 0 and here.bandwidth > 0 and here.cpu_rate is not None and here.cpu_rate > 0
     rows = machine_rows((*GPUS, here))
     assert [row["machine"] for row in rows[:4]] == ["T4", "L4", "A10", "H100"]
     assert all(row["source"] and row["balance FLOP/byte"] > 0 for row in rows)
@@ -209,4 +235,5 @@ def test_a_network_is_measured_with_tensors_bound(tmp_path: Path) -> None:
     spec = NetworkSpec(
         "small", "", (TensorSpec("page", "uint8", (3, 10, 12)),), (TensorSpec("y", "uint8", (8, 10, 12)),), 1
     )
-    assert 0 < measured_s(tmp_path / "small.onnx", spec, ["CPUExecutionProvider"], repeats=2) < 60
+    wall, processor = measured_s(tmp_path / "small.onnx", spec, ["CPUExecutionProvider"], repeats=2)
+    assert 0 < wall < 60 and 0 < processor < 60
