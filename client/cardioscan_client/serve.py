@@ -10,6 +10,7 @@ import errno
 import http.client
 import os
 import re
+import secrets
 import signal
 import socket
 import subprocess
@@ -241,6 +242,7 @@ class TritonServer:
             "--pinned-memory-pool-byte-size=0",
             "--grpc-infer-response-compression-level=low",  # for clients that accept it: those on other machines
             f"--backend-config=python,shm-region-prefix-name={self._shared_memory}",
+            *_shared_memory_options(options),
             *options.arguments,
         ]
 
@@ -333,6 +335,15 @@ def _lay_out_backends(triton: TritonInstallation, folder: Path) -> Path:
         if file.is_file():
             (python / file.name).symlink_to(file)
     return folder
+
+
+def _shared_memory_options(options: ServerOptions) -> list[str]:
+    """Keep other machines from the shared memory of this one: whoever may register some can read all that is known."""
+    alone = options.host in ("localhost", "::1") or options.host.startswith("127.")
+    if alone or any("shared-memory" in argument for argument in options.arguments):
+        return []
+    rule = f"shared-memory:nobody={secrets.token_hex(16)}"
+    return [f"--grpc-restricted-protocol={rule}", f"--http-restricted-api={rule}"]
 
 
 def _environment(triton: TritonInstallation, base: Mapping[str, str]) -> dict[str, str]:

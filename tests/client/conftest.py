@@ -16,7 +16,8 @@ from cardioscan_export.repository import RepositoryOptions, config_pbtxt, write_
 ANY_PORTS = ServerOptions(grpc_port=0, http_port=0, metrics_port=0, start_timeout_s=300, exit_timeout_s=5)
 
 # Stands in for the networks where a test is about the way to a server and not about what it computes: the same names
-# and tensors, loaded at once. It answers with zeros after the seconds that the file `delay` beside it states.
+# and tensors, loaded at once. It answers with zeros after the seconds that the file `delay` beside it states,
+# which a test may change while a request waits.
 BLANK_MODEL = """
 import json
 import pathlib
@@ -37,7 +38,9 @@ class TritonPythonModel:
     def execute(self, requests):
         answers = []
         for request in requests:
-            time.sleep(float(self.delay.read_text()))
+            started = time.monotonic()
+            while time.monotonic() - started < float(self.delay.read_text() or "inf"):
+                time.sleep(0.02)
             given = np.from_dlpack(pb_utils.get_input_tensor_by_name(request, self.inputs[0]["name"]))
             made = [
                 pb_utils.Tensor.from_dlpack(

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -214,9 +215,15 @@ def test_what_a_client_leaves_behind(blank_server: TritonServer, how: str) -> No
         assert not is_alive(name)
 
 
-def test_a_server_that_does_not_offer_it(blank_repository: WriteBlank, any_ports: ServerOptions) -> None:
-    options = dataclasses.replace(any_ports, arguments=("--grpc-restricted-protocol=shared-memory:key=secret",))
-    with TritonServer(blank_repository(), options) as running:
+@pytest.mark.parametrize(
+    "changes",
+    [{"arguments": ("--grpc-restricted-protocol=shared-memory:key=secret",)}, {"host": "0.0.0.0"}],
+    ids=["for those with a password", "open to other machines"],
+)
+def test_a_server_that_does_not_offer_it(
+    blank_repository: WriteBlank, any_ports: ServerOptions, changes: dict[str, Any]
+) -> None:
+    with TritonServer(blank_repository(), dataclasses.replace(any_ports, **changes)) as running:
         with TritonBackend(running.grpc_address) as backend:
             assert not backend.uses_shared_memory
             assert backend.infer("source_classifier", request())["source_probability"].shape == (1, 12)
