@@ -82,8 +82,8 @@ GPUS: Final = (
     _gpu("A10", 125, 31.2, 600, "NVIDIA A10 data sheet (2021): 125 TFLOPS (250 with sparsity); 31.2; 600 GB/s"),
     _gpu("H100", 989.5, 67, 3350, "NVIDIA H100 data sheet, SXM (2023): 1,979 with sparsity, half dense; 67; 3.35 TB/s"),
 )
-"""float16 products are summed up in float32, as TensorRT does it. TF32 is not counted as float32: where a runtime uses it,
-as ONNX Runtime's CUDA provider does unless told otherwise, float32 may come out below its floor."""
+"""float16 products are summed up in float32, as TensorRT does it. TF32 is not counted as float32: where a runtime uses
+it, as ONNX Runtime's CUDA provider does unless told otherwise, float32 may come out below its floor."""
 
 
 def this_machine(repeats: int = 5, side: int = 2048, copied: int = 256 << 20) -> Machine:
