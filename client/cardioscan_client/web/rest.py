@@ -15,7 +15,7 @@ from cardioscan.page import LEADS
 from cardioscan.record import EcgRecord, Outcome
 from cardioscan_client.web.jobs import Jobs
 from cardioscan_client.web.problems import MEDIA_TYPE, ProblemDocument, refused_file
-from cardioscan_client.web.results import File, record_file
+from cardioscan_client.web.results import File, known_format, record_file
 from cardioscan_client.web.uploads import NAME_HEADER, read_upload
 
 PICTURE: Final = {"schema": {"type": "string", "format": "binary"}}
@@ -92,6 +92,7 @@ def rest_routes(jobs: Jobs) -> APIRouter:
         A picture that shows no readable ECG is no error: the answer is 200 with the outcome ``refused`` and its
         reasons, always as JSON. Errors are problem documents (RFC 9457) whose ``code`` says what is wrong.
         """
+        known_format(format)  # better missed now than after the work
         upload = await read_upload(request, jobs.options.limits.max_bytes)
         (job,) = jobs.submit(upload, [page - 1], 1, pictures=False)
         try:

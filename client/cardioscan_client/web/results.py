@@ -113,15 +113,20 @@ def record_file(record: EcgRecord, name: str, pictures: Mapping[str, bytes] | No
     """A record in the format ``name``, see ``HeldPage.file``."""
     if name == "all":
         return File(f"{record.name}.zip", _zip(_all_files(record, pictures or {})))
-    if name not in writers():
-        known = ", ".join((*writers(), "all"))
-        raise Problem(404, "unknown_format", "There is no such format", f"No format {name!r}; known are {known}.")
+    known_format(name)
     (writer,) = select_writers(name)
     files = writer.files(record)
     if len(files) > 1:
         return File(f"{record.name}.{name}.zip", _zip(files))
     ((file_name, content),) = files.items()
     return File(file_name, content)
+
+
+def known_format(name: str) -> None:
+    """Do nothing for a format or ``all``; raises ``Problem`` for anything else."""
+    if name != "all" and name not in writers():
+        known = ", ".join((*writers(), "all"))
+        raise Problem(404, "unknown_format", "There is no such format", f"No format {name!r}; known are {known}.")
 
 
 def _all_files(record: EcgRecord, pictures: Mapping[str, bytes]) -> dict[str, bytes]:
