@@ -11,6 +11,7 @@ and removed by the next client.
 
 from __future__ import annotations
 
+import errno
 import logging
 import mmap
 import os
@@ -34,6 +35,8 @@ PREFIX: Final = "cardioscan-client-"
 """Begins the name of every region, as a file and on the server."""
 
 _LOG = logging.getLogger(__name__)
+_RESERVE: Final = 128 << 20
+"""Bytes of shared memory that are left to others: a server needs 91 MB for its own processes, and fails without."""
 _SETTLING_S: Final = 60.0
 """A file is made a moment before it is locked; a younger one is left alone."""
 
@@ -51,6 +54,9 @@ class Region:
     def __init__(self, size: int) -> None:
         import fcntl  # not on Windows, where there is no /dev/shm either
 
+        space = os.statvfs(FOLDER)
+        if space.f_bavail * space.f_frsize < size + _RESERVE:
+            raise OSError(errno.ENOSPC, "too little shared memory is left", str(FOLDER))
         # The process id is for people who wonder whose it is; in containers it says nothing.
         self.name, self.size, self.registered = f"{PREFIX}{os.getpid()}-{uuid.uuid4().hex}", size, False
         path = FOLDER / self.name
@@ -122,6 +128,11 @@ class RegionPool:
             raise
         if region is not None:
             self._free_again(region)
+
+    def is_exhausted(self) -> bool:
+        """Whether there are as many regions as there may be, all of them in use."""
+        with self._lock:
+            return len(self._lent) + len(self._stale) >= self.limit
 
     def discard(self, region: Region) -> None:
         """Throw a region away; ``stale`` tells its name until ``forget`` is told that the server let go of it."""

@@ -78,21 +78,36 @@ class Sharing:
         remove_leftovers()
         region = self._pool.take(0)
         if region is None:
-            return self._decline("there is too little of it on this machine")
+            if not self._pool.is_exhausted():
+                return self._decline("there is too little of it on this machine")
+            self._on = True  # other threads have them all
+            return
         with self._pool.lend(region):
             self._on = yield from self._register(region)
-        if self._on:  # so the server looks at the same /dev/shm, and what is not there belongs to nobody
+        if not self._on:
+            self._pool.discard_all()
+        else:  # so the server looks at the same /dev/shm, and what is not there belongs to nobody
             yield from self._unregister(name for name in known if name.startswith(PREFIX) and not is_alive(name))
 
     def region(self, model: str, inputs: Tensors) -> Steps[Region | None]:
-        """Shared memory that the server knows, for one request; None where that is to travel in a message."""
+        """Shared memory that the server knows, for one request; None where that is to travel in a message.
+
+        Raises:
+            Exception: that of tritonclient, when the server does not answer.
+        """
         region = self._pool.take(layout(SPECS[model], n_pages_of(model, inputs))[1]) if self._on else None
         if region is None or region.registered:
             return region
-        if not (yield from self._register(region)):
+        try:
+            known = yield from self._register(region)
+            if known:
+                yield from self._unregister(self._pool.stale())
+        except BaseException:
+            self._pool.discard(region)
+            raise
+        if not known:
             self._pool.discard(region)
             return None
-        yield from self._unregister(self._pool.stale())
         return region
 
     def lend(self, region: Region | None) -> AbstractContextManager[None]:

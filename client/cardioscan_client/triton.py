@@ -120,8 +120,8 @@ class TritonBackend:
         tries = 0
         while True:
             deadline.check(model)
-            region = self._ask(self._sharing.region(model, inputs), deadline)
             try:
+                region = self._ask(self._sharing.region(model, inputs), deadline)
                 with self._sharing.lend(region):
                     arguments = infer_arguments(self._grpc, model, inputs, deadline, self.options, region)
                     answer = read_answer(model, inputs, self._client.infer(**arguments), region)

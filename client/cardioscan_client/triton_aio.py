@@ -105,8 +105,8 @@ class AsyncTritonBackend:
         tries = 0
         while True:
             deadline.check(model)
-            region = await self._ask(self._sharing.region(model, inputs), deadline)
             try:
+                region = await self._ask(self._sharing.region(model, inputs), deadline)
                 with self._sharing.lend(region):
                     arguments = infer_arguments(self._grpc, model, inputs, deadline, self.options, region)
                     answer = read_answer(model, inputs, await self._client.infer(**arguments), region)

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from benchmarks.serving_wire import CountingProxy
-from cardioscan.errors import DeadlineExceededError, ServerOverloadedError, ServingError
+from cardioscan.errors import DeadlineExceededError, ServerOverloadedError, ServerUnavailableError, ServingError
 from cardioscan.specs import SPECS
 from cardioscan_client import shared_memory
 from cardioscan_client.connection import TritonOptions, is_on_this_machine
@@ -117,8 +117,12 @@ def test_a_region_is_kept_only_after_an_answer(error: BaseException | None, kept
     pool.discard_all()
 
 
-def test_too_little_memory_is_no_error() -> None:
-    assert RegionPool(limit=1, size=1 << 60).take(1) is None
+def test_too_little_memory_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = RegionPool(limit=1, size=1 << 60)
+    assert pool.take(1) is None and not pool.is_exhausted()
+    space = os.statvfs(FOLDER)
+    monkeypatch.setattr(shared_memory, "_RESERVE", space.f_bavail * space.f_frsize)
+    assert RegionPool(limit=1, size=4096).take(1) is None, "the rest is the server's"
 
 
 def test_a_region_holds_a_page_of_the_largest_network() -> None:
@@ -194,6 +198,15 @@ def test_a_server_that_was_restarted_is_told_anew(blank_server: TritonServer) ->
             assert backend.infer("source_classifier", request())["source_probability"].shape == (1, 12)
             assert backend.uses_shared_memory
             assert len(known(backend)) == 1 and known(backend) != before
+
+
+def test_a_server_that_is_away_when_it_is_told(blank_server: TritonServer) -> None:
+    with TritonBackend(TritonOptions(blank_server.grpc_address, reconnect_s=0.3)) as backend:
+        backend._sharing._pool.discard_all()
+        blank_server.stop()
+        with pytest.raises(ServerUnavailableError, match="no server answers"):
+            backend.infer("source_classifier", request())
+        assert regions() == set()
 
 
 @pytest.mark.parametrize("how", ["end", "killed"])
