@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from importlib import resources
 from typing import Final
 
@@ -92,7 +92,7 @@ def static_files() -> dict[str, tuple[bytes, str]]:
     return files
 
 
-def _answer_with(content: bytes, media_type: str) -> object:
+def _answer_with(content: bytes, media_type: str) -> Callable[[], Awaitable[Response]]:
     async def answer() -> Response:
         # Asked for again each time: a new release must not meet scripts of an old one.
         return Response(content, media_type=media_type, headers={"cache-control": "no-cache"})
