@@ -6,6 +6,7 @@ All that ``TritonBackend`` and ``AsyncTritonBackend`` have in common. Nothing he
 from __future__ import annotations
 
 import logging
+import os
 import re
 import socket
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ from cardioscan_client.sharing import Sharing, fetch_answer, place_request
 SharedMemory: TypeAlias = Literal["auto", "always", "never"]
 Compression: TypeAlias = Literal["auto", "always", "answers", "never"]
 
+COMPRESSION_VARIABLE: Final = "CARDIOSCAN_COMPRESSION"
+"""Environment variable that settles ``TritonOptions.compression`` where that is ``auto``."""
 RECONNECT_PAUSE_S: Final = 0.2
 """Mean order of the pauses between looks for a server that went away."""
 
@@ -59,8 +62,9 @@ class TritonOptions:
             this machine and offers it; ``always``: an error where it does not; ``never``.
         shared_memory_regions: how many requests at once may use it, 26 MB each; further ones travel in messages.
         compression: what is compressed: ``always`` requests and answers, ``answers`` only these (and only by a server
-            that is set to), ``never`` nothing; ``auto``: everything, where the server is on another machine. Requests
-            cost the client 0.6 to 1.9 s of CPU time a page, so that ``answers`` is faster from 50 Mbit/s on.
+            that is set to), ``never`` nothing; ``auto``: as ``$CARDIOSCAN_COMPRESSION`` says, else everything where
+            the server is on another machine. Requests cost the client 0.6 to 1.9 s of CPU time a page, so that
+            ``answers`` is faster from 50 Mbit/s on.
     """
 
     address: str
@@ -78,15 +82,20 @@ class TritonOptions:
     compression: Compression = "auto"
 
     def __post_init__(self) -> None:
-        for name, known in (("shared_memory", get_args(SharedMemory)), ("compression", get_args(Compression))):
-            if getattr(self, name) not in known:
-                raise ServingError(f"{name} is one of {', '.join(known)}, not {getattr(self, name)!r}")
+        for name, value, known in (
+            ("shared_memory", self.shared_memory, get_args(SharedMemory)),
+            ("compression", self.compression, get_args(Compression)),
+            (COMPRESSION_VARIABLE, _compression_by_environment(), get_args(Compression)),
+        ):
+            if value not in known:
+                raise ServingError(f"{name} is one of {', '.join(known)}, not {value!r}")
 
     def compresses(self, what: Literal["requests", "answers"]) -> bool:
         """Whether these messages are to be compressed, where they hold tensors."""
-        if self.compression == "auto":
+        chosen = _compression_by_environment() if self.compression == "auto" else self.compression
+        if chosen == "auto":
             return not is_on_this_machine(self.address)
-        return self.compression == "always" or (self.compression == "answers" and what == "answers")
+        return chosen == "always" or (chosen == "answers" and what == "answers")
 
     def sharing(self) -> Sharing:
         """The shared memory of a new client."""
@@ -282,6 +291,10 @@ def client_error() -> Any:
     from tritonclient.utils import InferenceServerException
 
     return InferenceServerException
+
+
+def _compression_by_environment() -> str:
+    return os.environ.get(COMPRESSION_VARIABLE) or "auto"
 
 
 def _text(path: str | Path | None) -> str | None:

@@ -303,6 +303,16 @@ def test_which_machine_an_address_is_of(address: str, here: bool) -> None:
     assert options.compresses("requests") is options.compresses("answers") is not here
 
 
+def test_the_environment_can_settle_compression(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CARDIOSCAN_COMPRESSION", "answers")
+    options = TritonOptions("192.0.2.1:8001")
+    assert options.compresses("answers") and not options.compresses("requests")
+    assert TritonOptions("192.0.2.1:8001", compression="always").compresses("requests")
+    monkeypatch.setenv("CARDIOSCAN_COMPRESSION", "zip")
+    with pytest.raises(ServingError, match="CARDIOSCAN_COMPRESSION is one of auto, always"):
+        TritonOptions("192.0.2.1:8001")
+
+
 @pytest.mark.parametrize("options", [{"shared_memory": "yes"}, {"compression": "gzip"}])
 def test_unknown_choices_are_named(options: dict[str, str]) -> None:
     with pytest.raises(ServingError, match="is one of auto, always"):
