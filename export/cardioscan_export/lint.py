@@ -89,6 +89,7 @@ _ATTRIBUTES: Final[dict[str, dict[str, tuple[Any, ...]]]] = {
 }
 """Values that an attribute may have where it is given."""
 _REFUSED_ATTRIBUTES: Final = {"Constant": ("sparse_value", "value_string", "value_strings"), "Resize": ("axes",)}
+_MOST_AXES: Final = 8
 _POOLS: Final = frozenset({"AveragePool", "LpPool", "MaxPool"})
 
 
@@ -98,7 +99,7 @@ class Finding:
 
     Attributes:
         rule: which rule found it: ``opset``, ``domain``, ``operator``, ``control-flow``, ``data-dependent``, ``type``,
-            ``dynamic-axis``, ``constant-input``, ``attribute``, ``pooling`` or ``invalid``.
+            ``dynamic-axis``, ``axes``, ``constant-input``, ``attribute``, ``pooling`` or ``invalid``.
         place: node or value.
         message: what is wrong, for a person.
     """
@@ -191,14 +192,18 @@ def _types(facts: _Facts) -> Iterator[Finding]:
         if kind == TensorProto.UINT8:
             users = facts.users.get(name, [])
             maker = facts.makers.get(name)
-            into_cast = name in inputs and all(user.op_type == "Cast" for user in users)
-            out_of_cast = name in outputs and not users and maker is not None and maker.op_type == "Cast"
+            into_cast = name in inputs and all(_is_cast(user, user.output[0], facts) for user in users)
+            out_of_cast = name in outputs and not users and maker is not None and _is_cast(maker, maker.input[0], facts)
             if not (into_cast or out_of_cast):
-                yield Finding("type", name, "UINT8 is taken at the borders only, directly before or behind a Cast")
+                yield Finding("type", name, "UINT8 is taken at the borders only, beside a Cast to or from a float type")
         elif kind not in TYPES:
             yield Finding("type", name, f"TensorRT has no {TensorProto.DataType.Name(kind)} in such a network")
         elif kind == TensorProto.INT64 and name not in facts.sizes:
             yield Finding("type", name, "INT64 that is no size: use INT32 or a float type")
+
+
+def _is_cast(node: onnx.NodeProto, other: str, facts: _Facts) -> bool:
+    return node.op_type == "Cast" and facts.types.get(other) in (TensorProto.FLOAT, TensorProto.FLOAT16)
 
 
 def _axes(graph: onnx.GraphProto) -> Iterator[Finding]:
@@ -207,6 +212,8 @@ def _axes(graph: onnx.GraphProto) -> Iterator[Finding]:
         if not tensor.HasField("shape"):
             yield Finding("dynamic-axis", value.name, "its rank is not known")
             continue
+        if len(tensor.shape.dim) > _MOST_AXES:
+            yield Finding("axes", value.name, f"{len(tensor.shape.dim)} axes; TensorRT has {_MOST_AXES}")
         open_axes = [axis for axis, dim in enumerate(tensor.shape.dim) if not dim.HasField("dim_value")]
         if any(axis > 0 for axis in open_axes):
             axes = ", ".join(str(axis) for axis in open_axes if axis > 0)

@@ -112,6 +112,18 @@ FAULTS = {
         "float[batch, 4] y",
         "<float one = {1.0}> { s = Shape (page) x = Cast <to = 1> (page) e = Expand (one, s) y = Mul (x, e) }",
     ),
+    "uint8 to a whole number": (
+        ("type", "beside a Cast to or from a float type"),
+        "uint8[batch, 4] page",
+        "float[batch, 4] y",
+        "{ i = Cast <to = 6> (page) y = Cast <to = 1> (i) }",
+    ),
+    "nine axes": (
+        ("axes", "9 axes; TensorRT has 8"),
+        "float[batch, 1, 1, 1, 1, 1, 1, 1, 4] x",
+        "float[batch, 1, 1, 1, 1, 1, 1, 1, 4] y",
+        "{ y = Relu (x) }",
+    ),
     "open width": (
         ("dynamic-axis", "axis 3 is open"),
         "float[batch, 3, 8, width] x",

@@ -135,7 +135,7 @@ def picture(tensor: TensorSpec) -> np.ndarray:
     return np.ascontiguousarray(coarse[:, :, rows][:, :, :, columns])
 
 
-@pytest.mark.parametrize("name", ["source_classifier", "label_detector", "grid_rectifier"])
+@pytest.mark.parametrize("name", ["source_classifier", "grid_rectifier"])
 def test_released_networks_answer_alike(variant_file: Callable[[str, str], Path], name: str) -> None:
     """ONNX Runtime on a CPU widens float16: this sees wrong graphs; how much is lost, benchmarks/precision.py says."""
     inputs = {SPECS[name].inputs[0].name: picture(SPECS[name].inputs[0])}
