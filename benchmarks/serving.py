@@ -11,9 +11,13 @@ Without --server it starts a server of the flavour cpu on this machine. Three ta
 
 from __future__ import annotations
 
+# As the command line does, and before NumPy is imported: the threads of its linear algebra would fight for the cores.
+import os
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 import contextlib
 import json
-import os
 import tempfile
 import threading
 import time
