@@ -351,6 +351,8 @@ def _environment(triton: TritonInstallation, base: Mapping[str, str]) -> dict[st
     environment = {key: value for key, value in base.items() if key not in ("PYTHONPATH", "PYTHONHOME")}
     if folders := _own_folders():
         environment["PYTHONPATH"] = os.pathsep.join(folders)
+    # The threads of NumPy's linear algebra would fight with the networks for the cores.
+    environment.setdefault("OPENBLAS_NUM_THREADS", "1")
     libraries = [str(triton.libraries), sysconfig.get_config_var("LIBDIR"), base.get("LD_LIBRARY_PATH")]
     environment["LD_LIBRARY_PATH"] = os.pathsep.join(filter(None, libraries))
     environment["PATH"] = os.pathsep.join(filter(None, [str(Path(sys.executable).parent), base.get("PATH")]))
