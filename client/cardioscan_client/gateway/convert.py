@@ -73,7 +73,7 @@ def from_message(message: pb.Record, name: str = "page", source: str | None = No
     for lead in message.leads:
         if lead.name not in rows or not len(lead.signal_mv) == len(lead.confidence) == SHAPE[1]:
             raise InvalidRecordError("the gateway sent leads of another kind: is it of the same release?")
-        signals[rows[lead.name]], confidence[rows[lead.name]] = lead.signal_mv, lead.confidence
+        signals[rows[lead.name]], confidence[rows[lead.name]] = lead.signal_mv[:], lead.confidence[:]
     return EcgRecord(
         name=name,
         signals=signals,

@@ -26,6 +26,7 @@ from cardioscan_client.gateway.v1 import digitizer_pb2_grpc
 _LOG = logging.getLogger(__name__)
 _POLL_S = 0.05
 _LAST_WORDS_S = 1.0
+_LOOKAHEAD_BYTES = 4 << 20
 _SPARE_CALLS = 64
 """Calls beyond those that are worked on: they are about to be turned away, or ask for health."""
 
@@ -70,6 +71,9 @@ class Gateway:
                 ("grpc.max_send_message_length", -1),
                 # Or a second gateway on the same port would take half of the calls without a word.
                 ("grpc.so_reuseport", 0),
+                # What gRPC takes in before a stream is read on: bounded, and enough for 80 MB/s over 50 ms.
+                ("grpc.http2.bdp_probe", 0),
+                ("grpc.http2.lookahead_bytes", _LOOKAHEAD_BYTES),
                 ("grpc.http2.min_recv_ping_interval_without_data_ms", 30_000),
             ],
         )

@@ -120,10 +120,11 @@ class DigitizerService(digitizer_pb2_grpc.DigitizerServiceServicer):
         began = time.monotonic()
         limit = self._options.page_timeout_s
         ticket = Ticket(limit if left is None else min(left, limit))
-        outcome, reason = "cancelled", ""
+        outcome, reason, admitted = "cancelled", "", False
         self._metrics.page_bytes.observe(len(image))
         try:
             self._admit(call, image)
+            admitted = True
             answer = await self._desk.digitize(image, page, ticket, patient=call == "stream")
             record = answer.record
             outcome, reason = record.outcome.value, record.reasons[0].code if record.reasons else ""
@@ -134,7 +135,7 @@ class DigitizerService(digitizer_pb2_grpc.DigitizerServiceServicer):
                 outcome, reason = "failed", RefusalCode.DEADLINE_EXCEEDED.value
             raise
         except Exception as error:
-            outcome, reason = _ending(error), reason_of(error)
+            outcome, reason = _ending(error, admitted), reason_of(error)
             if not isinstance(error, CardioscanError):
                 _LOG.exception("page failed", extra={"fields": {"request": number}})
             if outcome == "rejected":
@@ -170,8 +171,8 @@ class DigitizerService(digitizer_pb2_grpc.DigitizerServiceServicer):
         await context.abort(status.code, status.details, status.trailing_metadata)
 
 
-def _ending(error: BaseException) -> str:
+def _ending(error: BaseException, admitted: bool) -> str:
     """The outcome, for the counters, of a page that ended in an error."""
-    if isinstance(error, (QueueFullError, StoppingError)):
+    if isinstance(error, QueueFullError) or (isinstance(error, StoppingError) and not admitted):
         return "rejected"
     return "invalid" if code_of(error) is grpc.StatusCode.INVALID_ARGUMENT else "failed"
