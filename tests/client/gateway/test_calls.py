@@ -177,7 +177,7 @@ def test_failures_have_their_status(
     if not isinstance(error, CardioscanError):
         assert "secret" not in status.message
     assert running.value("cardioscan_pages_total", outcome="failed", reason=reason.lower()) == 1
-    with running.client(timeout_s=0.5) as client, pytest.raises(kind) as caught:
+    with running.client(timeout_s=1.5) as client, pytest.raises(kind) as caught:
         client.digitize(b"x")
     assert type(caught.value) is kind
 
