@@ -293,9 +293,10 @@ def test_a_page_that_was_refused_is_placed_by_hand_and_read(
     result = httpx.get(f"{url}/v1/jobs/{before}/result").json()
     size = np.array([result["geometry"]["width"], result["geometry"]["height"]])
     page.click("#tab-place")
+    page.evaluate("document.querySelector('#place-canvas').scrollIntoView({block: 'end'})")
     page.wait_for_timeout(300)
     box = page.locator("#place-canvas").bounding_box()
-    scale = min(np.array([box["width"], box["height"]]) / size)
+    scale = min(np.array([box["width"], box["height"]]) / (size + 0.06 * size.max()))  # with its margin
     offset = (np.array([box["width"], box["height"]]) - scale * size) / 2 + [box["x"], box["y"]]
     drags = 0
     for name, corner in zip(("Upper left", "Upper right", "Lower right", "Lower left"), corners, strict=True):

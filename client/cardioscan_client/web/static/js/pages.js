@@ -127,7 +127,9 @@ export class Pages {
     if (job.id === this.selected) this.changed(job);
     if (isOver(job) && before && !isOver(before)) {
       this.status.textContent = `${job.name}: ${describe(job)}`;
-      if (!this.selected || !isOver(this.jobs.get(this.selected) ?? job)) this.select(job.id);
+      // The first one that is done is shown, unless somebody has chosen another.
+      const waits = !isOver(this.jobs.get(this.selected) ?? job) && !this.chosenByHand;
+      if (!this.selected || waits) this.select(job.id);
     }
     this.summarize();
   }
@@ -169,6 +171,7 @@ export class Pages {
   select(id, byHand = false) {
     const before = this.selected;
     this.selected = id;
+    this.chosenByHand = byHand;
     for (const key of [before, id]) if (this.jobs.has(key)) this.render(this.jobs.get(key));
     if (this.jobs.has(id)) this.chosen(this.jobs.get(id), byHand);
   }

@@ -52,7 +52,9 @@ export class Placement {
     this.picture = picture ?? this.picture;
     if (!this.view) {
       const { width, height } = this.data.geometry;
-      this.view = new Viewport(this.canvas, { width, height, draw: (context) => this.draw(context), changed: () => this.lay() });
+      const margin = 0.03 * Math.max(width, height);
+      const draw = (context) => this.draw(context);
+      this.view = new Viewport(this.canvas, { width, height, margin, draw, changed: () => this.lay() });
     }
     this.update();
   }
@@ -68,7 +70,7 @@ export class Placement {
     let held = null;
     button.addEventListener("pointerdown", (event) => {
       event.preventDefault();
-      button.focus();
+      button.focus({ preventScroll: true });
       button.setPointerCapture(event.pointerId);
       const [x, y] = this.view.toWorld(event);
       held = [at()[0] - x, at()[1] - y];

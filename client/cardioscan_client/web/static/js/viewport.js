@@ -5,8 +5,9 @@ const STEP = 1.25;
 
 export class Viewport {
   // draw(context, viewport) paints in world coordinates; `tool` may handle down, move, up (world points) and key (event).
-  constructor(canvas, { width, height, draw, tool = null, changed = () => {} }) {
-    Object.assign(this, { canvas, width, height, draw, tool, changed });
+  // `margin` is shown around the world when all is shown.
+  constructor(canvas, { width, height, margin = 0, draw, tool = null, changed = () => {} }) {
+    Object.assign(this, { canvas, width, height, margin, draw, tool, changed });
     this.scale = 1;
     this.x = 0;
     this.y = 0;
@@ -34,7 +35,7 @@ export class Viewport {
 
   get fitting() {
     const { clientWidth, clientHeight } = this.canvas;
-    return Math.min(clientWidth / this.width, clientHeight / this.height) || 1;
+    return Math.min(clientWidth / (this.width + 2 * this.margin), clientHeight / (this.height + 2 * this.margin)) || 1;
   }
 
   resize() {
@@ -77,8 +78,10 @@ export class Viewport {
   // Keep the world in sight.
   settle() {
     const [w, h] = [this.canvas.clientWidth / this.scale, this.canvas.clientHeight / this.scale];
-    this.x = w >= this.width ? (this.width - w) / 2 : Math.min(Math.max(this.x, 0), this.width - w);
-    this.y = h >= this.height ? (this.height - h) / 2 : Math.min(Math.max(this.y, 0), this.height - h);
+    const within = (at, seen, size) =>
+      seen >= size + 2 * this.margin ? (size - seen) / 2 : Math.min(Math.max(at, -this.margin), size + this.margin - seen);
+    this.x = within(this.x, w, this.width);
+    this.y = within(this.y, h, this.height);
     this.repaint();
   }
 
