@@ -30,7 +30,7 @@ async def answer_stream(
     """
     stopping = asyncio.ensure_future(stop.wait())
     reading: asyncio.Future[Request | None] | None = None
-    working: set[asyncio.Future[Response]] = set()
+    working: list[asyncio.Future[Response]] = []
     more = True
     try:
         while True:
@@ -44,13 +44,13 @@ async def answer_stream(
             if reading is None and not working:
                 return
             watched = {future for future in (reading, None if stopping.done() else stopping) if future is not None}
-            await asyncio.wait(watched | working, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(watched.union(working), return_when=asyncio.FIRST_COMPLETED)
             if reading is not None and reading.done():
                 request, reading = reading.result(), None
                 if request is None:
                     more = False
                 else:
-                    working.add(asyncio.ensure_future(answer(request)))
+                    working.append(asyncio.ensure_future(answer(request)))
             for done in [future for future in working if future.done()]:
                 working.remove(done)
                 yield done.result()
