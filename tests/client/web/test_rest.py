@@ -12,9 +12,21 @@ import httpx
 import numpy as np
 import pytest
 
+from cardioscan.errors import (
+    CardioscanError,
+    DeadlineExceededError,
+    FormatError,
+    ImageError,
+    MissingDependencyError,
+    ModelError,
+    RefusalCode,
+    ServerOverloadedError,
+    ServerUnavailableError,
+)
 from cardioscan.evaluation import compare
 from cardioscan.formats import read_signals, writers
 from cardioscan.page import LEADS
+from cardioscan_client.web.problems import problem_of
 
 
 def blank_png(width: int, height: int) -> bytes:
@@ -130,6 +142,25 @@ def test_other_errors_are_problem_documents_too(
     answer = client.request(method, path, content=photo if method == "POST" else None)
     assert (answer.status_code, answer.json()["code"]) == (status, code)
     assert answer.headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code"),
+    [
+        (ServerUnavailableError("nobody answers"), 502, "server_unavailable"),
+        (ServerOverloadedError("the queue is full"), 503, "server_overloaded"),
+        (DeadlineExceededError("too late"), 504, "deadline_exceeded"),
+        (MissingDependencyError("wfdb", "formats", "Writing WFDB"), 501, "not_installed"),
+        (FormatError("EDF cannot hold 40 mV"), 422, "format_not_possible"),
+        (ImageError(RefusalCode.CORRUPT_IMAGE, "bytes is damaged"), 422, "corrupt_image"),
+        (ModelError("a network is missing"), 500, "not_possible"),
+    ],
+)
+def test_errors_of_the_work_become_problems(error: CardioscanError, status: int, code: str) -> None:
+    problem = problem_of(error)
+    assert (problem.status, problem.code) == (status, code)
+    assert problem.detail[0].isupper() and problem.detail.endswith(".") and "bytes" not in problem.detail
+    assert ("retry-after" in problem.headers) is (status == 503)
 
 
 def test_uploads_touch_no_disk(client: httpx.Client, photo: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
