@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.progress import track
 
-import cardioscan.pipeline
+import cardioscan.run
 import cardioscan.waveform.decode
 from benchmarks.accuracy import Page, photographs, rendered_pages
 from benchmarks.common import data_option, report, signals_of
@@ -33,7 +33,7 @@ from cardioscan.errors import PageRefusedError
 from cardioscan.inference import InferenceBackend, OnnxBackend, Tensors
 from cardioscan.measure import PageScore, SetScore, compare, finite_or_none
 from cardioscan.page import STANDARD_PAGE, PageTemplate
-from cardioscan.pipeline import _Run
+from cardioscan.run import PageRun
 from cardioscan.specs import SPECS
 from cardioscan.synthesis.recipes import RECIPES
 from cardioscan.waveform import DecodedPage, DecodingOptions, decode_rows
@@ -61,6 +61,9 @@ class Variant:
 DEFAULT: Final = "default"
 VARIANTS: Final[Mapping[str, Variant]] = {
     DEFAULT: Variant(),
+    "candidates preprocessed": Variant({"candidates": "preprocessed"}),
+    "candidates quality": Variant({"candidates": "quality"}),
+    "candidates confidence": Variant({"candidates": "confidence"}),
     "flip_tta always": Variant({"flip_tta": "always"}),
     "flip_tta never": Variant({"flip_tta": "never"}),
     "straightening off": Variant({"straightening": False}),
@@ -144,7 +147,7 @@ def decoding(variant: Variant) -> Iterator[None]:
 
     with ExitStack() as changes:
         if variant.decoding:
-            changes.enter_context(_replaced(cardioscan.pipeline, "decode_rows", changed))
+            changes.enter_context(_replaced(cardioscan.run, "decode_rows", changed))
         if not variant.pen:
             changes.enter_context(_replaced(cardioscan.waveform.decode, "undo_pen", middle_of_stroke))
         yield
@@ -172,7 +175,7 @@ def aligned_picture(digitizer: Digitizer, page: Page, scale: float) -> NDArray[n
 
     It is digitized as a picture of its own: what two warps lose is resolution and a second interpolation.
     """
-    run = _Run(digitizer.backend, digitizer.options, page.name)
+    run = PageRun(digitizer.backend, digitizer.options, page.name)
     try:
         run.read(page.source, 0)
         run.align()

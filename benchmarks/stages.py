@@ -39,8 +39,8 @@ from cardioscan.errors import PageRefusedError
 from cardioscan.geometry import homography_dlt
 from cardioscan.inference import Tensors
 from cardioscan.measure import PageScore, SetScore, compare, finite_or_none
-from cardioscan.pipeline import _Run
 from cardioscan.rectification import dense_map
+from cardioscan.run import PageRun
 from cardioscan.synthesis.dataset import RenderedPage
 from cardioscan.synthesis.recipes import RECIPES
 
@@ -106,7 +106,7 @@ def stage_records(digitizer: Digitizer, rendered: RenderedPage) -> tuple[dict[st
     """Digitize a rendered page once for each of ``STAGES``; also gives the lattice (44, 57, 2) found as it is."""
     template = rendered.page.template
     true_nodes = rendered.geometry.to_image(template.lattice())
-    opened = _Run(digitizer.backend, digitizer.options, rendered.recipe)
+    opened = PageRun(digitizer.backend, digitizer.options, rendered.recipe)
     opened.read(rendered.image, 0)
     opened.classify()
 
@@ -127,7 +127,7 @@ def stage_records(digitizer: Digitizer, rendered: RenderedPage) -> tuple[dict[st
     return records, as_is.nodes
 
 
-def with_lattice(run: _Run, nodes: Floats) -> _Run:
+def with_lattice(run: PageRun, nodes: Floats) -> PageRun:
     """The run with the page flattened by this lattice, which no later stage will move."""
     held = _branch(run)
     held.options = replace(held.options, phase_refinement=False, line_refinement=False, second_pass="never")
@@ -136,7 +136,7 @@ def with_lattice(run: _Run, nodes: Floats) -> _Run:
     return held
 
 
-def with_coverage(run: _Run, rendered: RenderedPage) -> _Run:
+def with_coverage(run: PageRun, rendered: RenderedPage) -> PageRun:
     """The run with an extractor that knows the page, on the lattice at hand."""
     assert run.nodes is not None
     known = _branch(run)
@@ -144,14 +144,14 @@ def with_coverage(run: _Run, rendered: RenderedPage) -> _Run:
     return known
 
 
-def _branch(run: _Run) -> _Run:
+def _branch(run: PageRun) -> PageRun:
     """A run that goes on from here without changing this one."""
     branch = copy.copy(run)
     branch.diagnostics, branch.timings = dict(run.diagnostics), dict(run.timings)
     return branch
 
 
-def _through(run: _Run, *stages: str) -> EcgRecord:
+def _through(run: PageRun, *stages: str) -> EcgRecord:
     """Take a run through stages to its record; a page that a stage refuses gives the refused record."""
     try:
         for stage in stages:

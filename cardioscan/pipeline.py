@@ -3,117 +3,19 @@
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final
 
-import cv2
-import numpy as np
-from numpy.typing import NDArray
-
-from cardioscan import alignment, signal
-from cardioscan.confidence import lead_features, page_noise_mv, trust
+from cardioscan.digitization import Digitization, DigitizerOptions, Progress
 from cardioscan.errors import CardioscanError, PageRefusedError, RefusalCode, StageError
-from cardioscan.geometry import dominant_orientation, jacobians, smooth_lattice, transform_points
-from cardioscan.gridlines import refine_lines
-from cardioscan.homography import LabelKeypoints, fit_homography
-from cardioscan.images import DEFAULT_LIMITS, ImageLimits, ImageSource, load_image
+from cardioscan.geometry import Floats
+from cardioscan.images import ImageSource
 from cardioscan.inference import InferenceBackend, OnnxBackend
-from cardioscan.lattice import read_nodes, resolve_lattice
-from cardioscan.page import LEAD_INDEX, LEADS, SAMPLING_RATE_HZ, STANDARD_PAGE, PageTemplate
-from cardioscan.phase import refine_nodes
-from cardioscan.placement import place_page
-from cardioscan.record import Calibration, EcgRecord, ModelUse, Outcome, Reason
-from cardioscan.rectification import dense_map, map_between, rectify
-from cardioscan.search import SURE_NAMES, search_page
-from cardioscan.sources import CATEGORIES
-from cardioscan.waveform import DecodedPage, decode_rows
+from cardioscan.record import EcgRecord
+from cardioscan.run import PageRun
 
-Image = NDArray[np.uint8]
-Floats = NDArray[np.float64]
-Progress = Callable[[str], None]
-"""Called with the name of each piece of work when it begins: a network, or a key of ``EcgRecord.timings_s``."""
+__all__ = ["Digitization", "Digitizer", "DigitizerOptions", "Progress"]
 
-THUMBNAIL_SIZE: Final = 456
 _LOG = logging.getLogger(__name__)
-_SURE_CATEGORY: Final = 0.5
-_SURE_LATTICE: Final = 0.4
-_LEAST_NAMES: Final = 6
-_WHOLE_LATTICE: Final = 0.7
-_SMOOTH_START: Final = 100.0
-_COLOURLESS: Final = 3.0
-_LEAST_READ: Final = 0.2
-_CONTRADICTION: Final = 1.0
-"""Limb leads that contradict each other by so many times their own rms are not limb leads."""
-_UNSETTLED_CERTAINTY: Final = 0.7
-"""What is left of the confidence when the phase of the grid does not settle; squared without a network's lattice."""
-
-
-@dataclass(frozen=True)
-class DigitizerOptions:
-    """What can be switched in the pipeline; the defaults are what measured best.
-
-    Attributes:
-        template: the printed page that is expected.
-        straightening: straighten the sheet by the outline of its grid before lead names are looked for.
-        flip_tta: when the label detector also sees the page flipped: ``auto`` (when all other views leave doubt),
-            ``always`` or ``never``.
-        phase_refinement: refine the lattice by the phase of the printed grid.
-        line_refinement: refine the lattice by the profile of every printed line, again once the ink is known.
-        second_pass: when to extract again on the page as flattened with the ink left out: ``auto`` (on pictures without
-            colour, where trace and grid cannot be told apart before and the lattice moves most), ``always`` or
-            ``never``; otherwise the coverage is carried over.
-        einthoven: redistribute what contradicts the limb-lead laws.
-        savitzky_golay: smooth the signals lightly.
-        models: a model repository for the embedded backend; None takes the released one.
-        threads: threads of the embedded backend; 0 uses all cores.
-        limits: bounds on input images.
-    """
-
-    template: PageTemplate = STANDARD_PAGE
-    straightening: bool = True
-    flip_tta: str = "auto"
-    phase_refinement: bool = True
-    line_refinement: bool = True
-    second_pass: str = "auto"
-    einthoven: bool = True
-    savitzky_golay: bool = False
-    models: str | Path | None = None
-    threads: int = 0
-    limits: ImageLimits = DEFAULT_LIMITS
-
-
-@dataclass(frozen=True, eq=False)
-class Digitization:
-    """A record and how it came about.
-
-    Attributes:
-        record: the result.
-        image: the page that was read, (H, W, 3) uint8 RGB; None if it could not be opened.
-        traces: by name of the printed trace ("I", "V1", "II (rhythm)"), (N, 2) float64 (x, y) px in ``image``, NaN in
-            gaps.
-        labels: (n, 3) float64: class id, x, y in ``image`` px of the lead names that the alignment rests on; None
-            before stage 0.
-        lattice: (44, 57, 2) float64 (x, y) px in ``image`` of the 5 mm nodes; None before stage 1.
-        rectified: (1700, 2200, 3) uint8 RGB; None before stage 1 is through.
-        row_coverage: (4, 1700, 2200) uint8 as the waveform extractor answered; None before stage 2.
-        lead_features: (12, 9) float64, what the leads' confidence rests on (``cardioscan.confidence``); None where
-            refused.
-        certainty: 0..1, doubt about where the page lies, a factor of every confidence.
-    """
-
-    record: EcgRecord
-    image: Image | None = None
-    traces: Mapping[str, Floats] = field(default_factory=dict)
-    labels: Floats | None = None
-    lattice: Floats | None = None
-    rectified: Image | None = None
-    row_coverage: Image | None = None
-    lead_features: Floats | None = None
-    certainty: float = 1.0
 
 
 class Digitizer:
@@ -164,12 +66,11 @@ class Digitizer:
         Raises:
             PlacementError: the corners span no page.
         """
-        run = _Run(self.backend, self.options, _name_of(source), progress)
+        run = PageRun(self.backend, self.options, _name_of(source), progress)
         try:
             run.read(source, page)
             run.classify()
-            run.align() if corners is None else run.place(corners)
-            run.rectify()
+            run = self._located(run, corners)
             run.extract()
             return run.finish()
         except PageRefusedError as error:
@@ -181,354 +82,23 @@ class Digitizer:
             detail = f"An unexpected error ended this page ({type(error).__name__}: {error}). Please report it."
             return run.refuse(StageError(RefusalCode.INTERNAL_ERROR, detail))
 
-
-class _Run:
-    """One page on its way through the stages; what is found so far stands in its attributes."""
-
-    def __init__(
-        self, backend: InferenceBackend, options: DigitizerOptions, name: str, progress: Progress | None = None
-    ) -> None:
-        self.backend, self.options, self.name, self.progress = backend, options, name, progress
-        self.template = options.template
-        self.timings: dict[str, float] = {}
-        self.diagnostics: dict[str, Any] = {}
-        self.category: str | None = None
-        self.image: Image | None = None
-        self.certainty = 1.0
-        self.corners: Floats | None = None
-        self.labels: Floats | None = None
-        self.nodes: Floats | None = None
-        self.rectified: Image | None = None
-        self.coverage: Image | None = None
-
-    @contextmanager
-    def _timed(self, stage: str) -> Iterator[None]:
-        if self.progress is not None:
-            self.progress(stage)
-        started = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.timings[stage] = self.timings.get(stage, 0.0) + time.perf_counter() - started
-
-    def _infer(self, model: str, tensor: str, array: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        with self._timed(model):
-            return self.backend.infer(model, {tensor: np.ascontiguousarray(array)})
-
-    def read(self, source: ImageSource, page: int) -> None:
-        """Open the picture."""
-        with self._timed("read"):
-            loaded = load_image(source, page, self.options.limits)
-            self.image = np.asarray(loaded.pixels)
-
-    def classify(self) -> None:
-        """Ask what kind of capture this is."""
-        assert self.image is not None
-        canvas, _ = alignment.letterbox(self.image, turn=False)
-        thumbnail = cv2.resize(canvas, (THUMBNAIL_SIZE, THUMBNAIL_SIZE), interpolation=cv2.INTER_AREA)
-        answer = self._infer("source_classifier", "thumbnail", _planes(thumbnail))
-        probability = answer["source_probability"][0]
-        best = int(np.argmax(probability))
-        # A category that the network itself doubts is not worth telling.
-        self.category = CATEGORIES[best].code if probability[best] >= _SURE_CATEGORY else None
-        self.diagnostics["source_probability"] = round(float(probability[best]), 4)
-
-    def align(self) -> None:
-        """Stage 0: lead names, orientation, homography."""
-        assert self.image is not None
-        with self._timed("alignment"):
-            best, looks = search_page(
-                self.image, self._detect_labels, self.template, self.options.flip_tta, self.options.straightening
-            )
-        self.timings["alignment"] -= self.timings["label_detector"]
-        found = best.alignment
-        self.diagnostics["looks"] = looks
-        self.diagnostics["straightened"] = best.view.straightened
-        if found is None:
-            # Says what is wrong: no names at all, or names that do not fit together.
-            found = fit_homography(best.keypoints, self.template)
-        self.labels = _label_table(
-            best.keypoints, found.inliers, np.asarray(np.linalg.inv(best.view.matrix), np.float64)
-        )
-        self.diagnostics["labels_found"] = len(self.labels)
-        # A page in the wrong place gives clean traces of wrong signals: doubt about the place is doubt about them all.
-        self.certainty *= min(1.0, len(self.labels) / SURE_NAMES)
-        self.homography = found.to_image(best.view.matrix)
-        middle = jacobians(self.homography, np.array([[self.template.width / 2, self.template.height / 2]]))[0]
-        self.diagnostics["orientation"] = int(dominant_orientation(middle[0]))
-        self.diagnostics["alignment_score"] = round(found.score, 4)
-        self.diagnostics["alignment_rms_px"] = round(found.rms_px, 3)
-
-    def place(self, corners: Floats) -> None:
-        """Stage 0 where a person has set the corners of the sheet."""
-        assert self.image is not None
-        self.corners = np.asarray(corners, np.float64)
-        with self._timed("alignment"):
-            placement = place_page(self.image, self.corners, self._detect_labels, self.template)
-        self.timings["alignment"] -= self.timings["label_detector"]
-        self.homography, self.labels = placement.homography, placement.labels
-        self.diagnostics["labels_found"] = len(self.labels)
-
-    def _detect_labels(self, view: Image) -> Mapping[str, NDArray[Any]]:
-        return self._infer("label_detector", "page", _planes(view))
-
-    def rectify(self) -> None:
-        """Stage 1: the lattice and one warp of the original."""
-        assert self.image is not None
-        with self._timed("rectification"):
-            to_aligned = alignment.aligned_matrix(self.homography, self.template)
-            aligned = alignment.warp_to_aligned(self.image, to_aligned, self.template)
-        answer = self._infer("grid_rectifier", "page", _planes(aligned))
-        with self._timed("rectification"):
-            nodes, trusted = self._lattice(answer, np.asarray(np.linalg.inv(to_aligned)))
-            names = self.diagnostics["labels_found"]
-            few = names < _LEAST_NAMES or (names < SURE_NAMES and self.diagnostics["lattice_score"] < _WHOLE_LATTICE)
-            if few and self.corners is None:
-                # Another printer's page: some names fall into place by chance, and so does half of the grid.
-                raise StageError(
-                    RefusalCode.ALIGNMENT_FAILED,
-                    f"Only {self.diagnostics['labels_found']} lead names and part of the grid fit the page layout that "
-                    "is known: 3 rows of 4 leads and a rhythm row, 25 mm/s, 10 mm/mV.",
-                )
-            self.base = self._refined(nodes, trusted) if self.options.phase_refinement else nodes
-            self.nodes = self._on_lines(None) if self.options.line_refinement else self.base
-            self._flatten()
-
-    def _flatten(self) -> None:
-        """Sample the page (1700, 2200) from the picture through the lattice at hand."""
-        assert self.image is not None and self.nodes is not None
-        self.map_x, self.map_y = dense_map(self.nodes, self.template)
-        self.rectified, self.valid = rectify(self.image, (self.map_x, self.map_y))
-
-    def _on_lines(self, ink: NDArray[np.uint8] | None) -> Floats:
-        """The smooth lattice moved onto the printed lines; with the ink known, in two rounds."""
-        assert self.image is not None
-        nodes, report = refine_lines(self.image, self.base, self.template, ink, 1 if ink is None else 2)
-        self.diagnostics["lines"] = {
-            "applied": report.applied,
-            "measured": round(report.measured, 3),
-            "precision_px": round(report.precision_px, 3) if report.applied else None,
-            "moved_px": round(report.moved_px, 3),
-            "raster": list(report.raster),
-        }
-        return nodes
-
-    def _lattice(self, answer: Mapping[str, NDArray[Any]], to_image: Floats) -> tuple[Floats, bool]:
-        """Nodes (44, 57, 2) in image px, and whether the network saw them (else they are the homography's)."""
-        detections = read_nodes(
-            answer["point_probability"][0], answer["point_offset"][0], answer["lattice_coordinate"][0]
-        )
-        anchors = alignment.label_keypoints(alignment.as_probability(answer["label_probability"][0]))
-        try:
-            lattice = resolve_lattice(detections, self.template, anchors)
-            if lattice.score < _SURE_LATTICE:
-                raise StageError(RefusalCode.GRID_NOT_FOUND, "The printed grid is visible on a small part of the page.")
-        except StageError:
-            if not self.options.phase_refinement:
-                raise
-            # The printed grid may still be read by its phase, from where the lead names say the page lies.
-            self.diagnostics["lattice_score"] = 0.0
-            return transform_points(self.homography, self.template.lattice()), False
-        self.diagnostics["lattice_score"] = round(lattice.score, 4)
-        self.diagnostics["lattice_residual_px"] = round(lattice.residual_rms_px, 3)
-        return transform_points(to_image, lattice.nodes), True
-
-    def _refined(self, nodes: Floats, trusted: bool) -> Floats:
-        """The nodes moved onto the printed lines; as they were where that fails and the network has seen them."""
-        assert self.image is not None
-        refined, report = refine_nodes(self.image, self._smoothed(nodes), self.template)
-        self.diagnostics["phase"] = {
-            "applied": report.applied,
-            "converged": report.converged,
-            "source": report.source,
-            "moved_px": round(float(np.median(report.moved_px)), 3),
-            "confidence": round(float(report.confidence.mean()), 3),
-            "last_p95_px": round(report.rounds[-1].p95_px, 3) if report.rounds else None,
-        }
-        if not trusted and not report.applied:
-            raise StageError(RefusalCode.GRID_NOT_FOUND, "No printed grid was found where the lead names say it is.")
-        if not report.converged:
-            self.certainty *= _UNSETTLED_CERTAINTY if trusted else _UNSETTLED_CERTAINTY**2
-        return nodes if trusted and not report.converged else refined
-
-    def extract(self) -> None:
-        """Stage 2: coverage of the rows, and the traces in it."""
-        assert self.rectified is not None
-        self._cover()
-        wanted = self.options.second_pass
-        again = wanted == "always" or (wanted == "auto" and self._colourless())
-        if again and self.options.phase_refinement and self._straighten():
-            self._cover()
-        elif self.options.line_refinement:
-            self._settle()
-        assert self.coverage is not None
-        with self._timed("waveform"):
-            self.decoded: DecodedPage = decode_rows(self.coverage, self.template, self.valid)
-
-    def _cover(self) -> None:
-        """Ask the network for the coverage (4, 1700, 2200) of the flat page."""
-        assert self.rectified is not None
-        self.coverage = self._infer("waveform_extractor", "page", _planes(self.rectified))["row_coverage"][0]
-
-    def _settle(self) -> None:
-        """Refine the lattice with the ink left out and carry the coverage over to it."""
-        assert self.coverage is not None and self.nodes is not None
-        with self._timed("rectification"):
-            before = self.nodes
-            self.nodes = self._on_lines(self.coverage.max(axis=0))
-            carry = map_between(self.nodes, before, self.template)
-            self.coverage = np.stack([cv2.remap(row, *carry, cv2.INTER_CUBIC) for row in self.coverage])
-            self._flatten()
-
-    def _colourless(self) -> bool:
-        assert self.rectified is not None
-        sample = self.rectified[::8, ::8].astype(np.int16)
-        return float((sample.max(axis=2) - sample.min(axis=2)).mean()) < _COLOURLESS
-
-    def _straighten(self) -> bool:
-        """Rectify once more, now that it is known where the ink is; False where the grid's phase does not settle."""
-        assert self.image is not None and self.nodes is not None and self.coverage is not None
-        with self._timed("rectification"):
-            ink = self.coverage.max(axis=0)
-            nodes, report = refine_nodes(self.image, self._smoothed(self.nodes), self.template, ink=ink)
-            moved = np.linalg.norm(nodes - self.base, axis=-1)
-            self.diagnostics["second_pass"] = {"converged": report.converged, "p95_px": round(_p95(moved), 3)}
-            if not report.applied or not report.converged:
-                return False
-            self.base = nodes
-            self.nodes = self._on_lines(ink) if self.options.line_refinement else nodes
-            self._flatten()
-        return True
-
-    def _smoothed(self, nodes: Floats) -> Floats:
-        """The nodes without what single ones are off by: the phase's windows, wider than a square, cannot see that."""
-        base = transform_points(self.homography, self.template.lattice())
-        return base + smooth_lattice(nodes - base, np.ones(base.shape[:2]), _SMOOTH_START)
-
-    def finish(self) -> Digitization:
-        """Post-process the signals and make the record."""
-        with self._timed("signal"):
-            signals = np.array(self.decoded.signals)
-            clarity = np.array(self.decoded.confidence)
-            short = self.decoded.duplicates.get("II")
-            noise = page_noise_mv(signals, None if short is None else short.signal)
-            self._refuse_unreadable(signals, noise[0])
-            self._merge_lead_two(signals, clarity)
-            if self.options.savitzky_golay:
-                signals = signal.savitzky_golay(signals)
-            if self.options.einthoven:
-                signals = signal.einthoven_redistribute(signals, clarity)
-            features = lead_features(signals, clarity, noise, self._moved_px(), self.template)
-            confidence = trust(clarity, features) * np.float32(self.certainty)
-            rate = signal.heart_rate_bpm(signals, clarity * np.float32(self.certainty))
-        self.diagnostics["pen_px"] = round(float(self.decoded.pen_px), 3)
-        self.diagnostics["noise_mv"] = round(noise[0], 4)
-        record = EcgRecord(
-            name=self.name,
-            signals=signals,
-            confidence=confidence,
-            outcome=Outcome.DIGITIZED,
-            reasons=(),
-            source=self.name,
-            source_category=self.category,
-            calibration=self._calibration(),
-            models=self._models(),
-            timings_s=self._rounded_timings(),
-            heart_rate_bpm=rate,
-            diagnostics=self.diagnostics,
-        )
-        traces = {name: self._to_image(points) for name, points in self.decoded.traces.items()}
-        return replace(self._details(record), traces=traces, lead_features=features, certainty=self.certainty)
-
-    def _refuse_unreadable(self, signals: Floats, noise_mv: float) -> None:
-        """Refuse what was read if next to nothing was, or if the leads cannot be what they are called."""
-        read = float(np.isfinite(signals).sum()) / sum(
-            round(length * SAMPLING_RATE_HZ) for length in self.template.lead_seconds().values()
-        )
-        self.diagnostics["read"] = round(read, 4)
-        if read < _LEAST_READ:
-            raise StageError(
-                RefusalCode.TRACE_NOT_FOUND,
-                f"Of the {len(LEADS)} leads only {read:.0%} shows a trace; take the picture closer, sharper, in even "
-                "light.",
-            )
-        limb = [np.nanstd(row) for row in signals[: LEAD_INDEX["V1"]] if np.isfinite(row).any()]
-        if limb and noise_mv > _CONTRADICTION * float(np.median(limb)):
-            raise StageError(
-                RefusalCode.ALIGNMENT_FAILED,
-                "The limb leads contradict each other by more than they hold: the traces are not the leads of the page "
-                "layout that is known: 3 rows of 4 leads and a rhythm row, 25 mm/s, 10 mm/mV.",
-            )
-
-    def _moved_px(self) -> float | None:
-        lines = self.diagnostics.get("lines")
-        return float(lines["moved_px"]) if lines and lines["applied"] else None
-
-    def _merge_lead_two(self, signals: Floats, clarity: NDArray[np.float32]) -> None:
-        """Let the short print of lead II help its rhythm row, in place."""
-        lead, short = LEAD_INDEX["II"], self.decoded.duplicates.get("II")
-        if short is not None:
-            signals[lead], clarity[lead] = signal.merge_duplicate(
-                signals[lead], clarity[lead], short.signal, short.confidence
-            )
-
-    def refuse(self, error: PageRefusedError) -> Digitization:
-        """The refused record of this page."""
-        record = EcgRecord.refused(
-            self.name,
-            (Reason.from_error(error),),
-            source=self.name,
-            source_category=self.category,
-            models=self._models(),
-            timings_s=self._rounded_timings(),
-            diagnostics=self.diagnostics,
-        )
-        return self._details(record)
-
-    def _details(self, record: EcgRecord) -> Digitization:
-        if self.corners is not None:
-            record = replace(record, edits=({"kind": "corners", "corners": np.round(self.corners, 2)},))
-        return Digitization(record, self.image, {}, self.labels, self.nodes, self.rectified, self.coverage)
-
-    def _calibration(self) -> Calibration:
-        template = self.template
-        return Calibration(
-            SAMPLING_RATE_HZ, template.px_per_mv, template.px_per_s, template.speed_mm_per_s, template.gain_mm_per_mv
-        )
-
-    def _models(self) -> tuple[ModelUse, ...]:
-        return tuple(
-            ModelUse(name, version, digest) for name, (version, digest) in self.backend.model_versions().items()
-        )
-
-    def _rounded_timings(self) -> dict[str, float]:
-        return {stage: round(seconds, 4) for stage, seconds in self.timings.items()}
-
-    def _to_image(self, points: Floats) -> Floats:
-        """Reference-frame px (N, 2) to image px by the dense map; NaN stays NaN."""
-        xy = np.nan_to_num(points).astype(np.float32)[None]
-        moved = [
-            cv2.remap(plane, xy, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[0]
-            for plane in (self.map_x, self.map_y)
-        ]
-        result = np.stack(moved, axis=-1).astype(np.float64)
-        result[~np.isfinite(points).all(axis=1)] = np.nan
-        return result
-
-
-def _p95(values: Floats) -> float:
-    return float(np.percentile(values, 95))
-
-
-def _planes(image: Image) -> NDArray[np.uint8]:
-    """(H, W, 3) to (1, 3, H, W)."""
-    return np.ascontiguousarray(image.transpose(2, 0, 1))[None]
-
-
-def _label_table(keypoints: LabelKeypoints, inliers: NDArray[np.bool_], to_image: Floats) -> Floats:
-    """The lead names that agree with the alignment: (n, 3) class id, x, y in image px."""
-    points = transform_points(to_image, keypoints.points[inliers])
-    return np.column_stack([keypoints.class_ids[inliers].astype(np.float64), points])
+    def _located(self, run: PageRun, corners: Floats | None) -> PageRun:
+        """Stages 0 and 1 on the candidates that are asked for; gives the better one of those that get through."""
+        wanted = self.options.candidates
+        other = None if wanted == "original" else run.preprocessed()
+        if other is None:
+            run.locate(corners)
+            return run
+        located, troubles = [], []
+        for candidate in (other,) if wanted == "preprocessed" else (run, other):
+            try:
+                candidate.locate(corners)
+                located.append(candidate)
+            except PageRefusedError as trouble:
+                troubles.append(trouble)
+        if not located:
+            raise troubles[0]
+        return max(located, key=PageRun.quality if wanted == "quality" else PageRun.located_confidence)
 
 
 def _name_of(source: ImageSource) -> str:

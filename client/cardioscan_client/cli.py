@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -101,6 +102,11 @@ def main() -> None:
     help="Refine the paper's shape by the phase of its printed grid.  [default: on]",
 )
 @click.option(
+    "--candidates",
+    type=click.Choice(["original", "preprocessed", "quality", "confidence"]),
+    help="Which pictures lead names and grid are looked for on; the last two try both.  [default: original]",
+)
+@click.option(
     "--flip-tta",
     type=click.Choice(["auto", "always", "never"]),
     help="When to look for the lead names on the flipped page too.  [default: auto, where there is doubt]",
@@ -143,6 +149,9 @@ def digitize(
       cardioscan digitize 'archive/**/*.jpg' --jobs 4 --json -o out/ > log.jsonl
       cardioscan digitize scans/ --server localhost:8001 --timeout 60 --jobs 4 -o out/
     """
+    # Before NumPy is imported, here and in the workers: the threads of its linear algebra would fight with the networks
+    # for the cores.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from cardioscan.images import expand_inputs
     from cardioscan_client.batch import BatchOptions, check_formats, run_batch
     from cardioscan_client.naming import printable, safe_stem, unique_stems

@@ -8,7 +8,7 @@ import click
 import numpy as np
 import pytest
 
-import cardioscan.pipeline
+import cardioscan.run
 from benchmarks.ablation import (
     DEFAULT,
     VARIANTS,
@@ -105,7 +105,7 @@ def test_decoding_is_changed_inside_the_block_only(rendered: RenderedPage) -> No
 
     def error_mv(variant: Variant) -> float:
         with decoding(variant):
-            return compare(cardioscan.pipeline.decode_rows(coverage).signals, truth).mean_rmse_mv
+            return compare(cardioscan.run.decode_rows(coverage).signals, truth).mean_rmse_mv
 
     fitted, discs, middle = (error_mv(VARIANTS[n]) for n in (DEFAULT, "pen by discs alone", "pen not undone"))
     assert 1.2 * fitted < discs and 1.2 * discs < middle
@@ -113,7 +113,7 @@ def test_decoding_is_changed_inside_the_block_only(rendered: RenderedPage) -> No
     assert compare(plain.signals, truth).mean_rmse_mv == pytest.approx(discs)
     with pytest.raises(RuntimeError, match="in between"), decoding(VARIANTS["pen not undone"]):
         raise RuntimeError("in between")
-    assert cardioscan.pipeline.decode_rows is decode_rows
+    assert cardioscan.run.decode_rows is decode_rows
     assert error_mv(VARIANTS[DEFAULT]) == pytest.approx(fitted)
 
 

@@ -22,7 +22,7 @@ from cardioscan import DigitizerOptions, EcgRecord
 from cardioscan.geometry import homography_dlt
 from cardioscan.measure import compare, refused_page
 from cardioscan.page import STANDARD_PAGE
-from cardioscan.pipeline import _Run
+from cardioscan.run import PageRun
 from cardioscan.synthesis.dataset import RenderedPage, render_page
 from cardioscan.synthesis.simulator import SimulatedSignals
 
@@ -37,7 +37,7 @@ def rendering(recipe: str, orientation: int = 0) -> RenderedPage:
 
 def with_the_truth(rendered: RenderedPage) -> EcgRecord:
     """The page digitized on its true lattice and coverage, without any network."""
-    run = _Run(KnownCoverage(np.zeros((4, 1700, 2200), np.uint8)), DigitizerOptions(), "page")
+    run = PageRun(KnownCoverage(np.zeros((4, 1700, 2200), np.uint8)), DigitizerOptions(), "page")
     run.read(rendered.image, 0)
     nodes = rendered.geometry.to_image(LATTICE)
     run.homography = homography_dlt(LATTICE.reshape(-1, 2), nodes.reshape(-1, 2))
@@ -64,7 +64,7 @@ def test_true_coverage_follows_the_lattice_that_it_is_asked_for() -> None:
 
 def test_a_page_without_a_trace_is_a_refused_record() -> None:
     rendered = rendering("clean")
-    run = _Run(KnownCoverage(np.zeros((4, 1700, 2200), np.uint8)), DigitizerOptions(), "page")
+    run = PageRun(KnownCoverage(np.zeros((4, 1700, 2200), np.uint8)), DigitizerOptions(), "page")
     run.read(rendered.image, 0)
     record = _through(with_lattice(run, LATTICE), "extract")
     assert record.outcome == "refused"

@@ -1,0 +1,90 @@
+"""What the pipeline is told and what it gives back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cardioscan.geometry import Floats
+from cardioscan.images import DEFAULT_LIMITS, ImageLimits
+from cardioscan.page import STANDARD_PAGE, PageTemplate
+from cardioscan.record import EcgRecord
+
+__all__ = ["Digitization", "DigitizerOptions", "Progress"]
+
+Image = NDArray[np.uint8]
+Progress = Callable[[str], None]
+"""Called with the name of each piece of work when it begins: a network, or a key of ``EcgRecord.timings_s``."""
+
+
+@dataclass(frozen=True)
+class DigitizerOptions:
+    """What can be switched in the pipeline; the defaults are what measured best.
+
+    Attributes:
+        template: the printed page that is expected.
+        candidates: which pictures go through stages 0 and 1: the ``original``; the ``preprocessed`` one, where the
+            source category has a branch (``cardioscan.sources.preprocessing``); or both, of which the better goes on,
+            by the ``quality`` of the rectified page or by the ``confidence`` of lead names and lattice.
+        straightening: straighten the sheet by the outline of its grid before lead names are looked for.
+        flip_tta: when the label detector also sees the page flipped: ``auto`` (when all other views leave doubt),
+            ``always`` or ``never``.
+        phase_refinement: refine the lattice by the phase of the printed grid.
+        line_refinement: refine the lattice by the profile of every printed line, again once the ink is known.
+        second_pass: when to extract again on the page as flattened with the ink left out: ``auto`` (on pictures without
+            colour, where trace and grid cannot be told apart before and the lattice moves most), ``always`` or
+            ``never``; otherwise the coverage is carried over.
+        einthoven: redistribute what contradicts the limb-lead laws.
+        savitzky_golay: smooth the signals lightly.
+        models: a model repository for the embedded backend; None takes the released one.
+        threads: threads of the embedded backend; 0 uses all cores.
+        limits: bounds on input images.
+    """
+
+    template: PageTemplate = STANDARD_PAGE
+    candidates: Literal["original", "preprocessed", "quality", "confidence"] = "original"
+    straightening: bool = True
+    flip_tta: str = "auto"
+    phase_refinement: bool = True
+    line_refinement: bool = True
+    second_pass: str = "auto"
+    einthoven: bool = True
+    savitzky_golay: bool = False
+    models: str | Path | None = None
+    threads: int = 0
+    limits: ImageLimits = DEFAULT_LIMITS
+
+
+@dataclass(frozen=True, eq=False)
+class Digitization:
+    """A record and how it came about.
+
+    Attributes:
+        record: the result.
+        image: the page that was read, (H, W, 3) uint8 RGB; None if it could not be opened.
+        traces: by name of the printed trace ("I", "V1", "II (rhythm)"), (N, 2) float64 (x, y) px in ``image``, NaN in
+            gaps.
+        labels: (n, 3) float64: class id, x, y in ``image`` px of the lead names that the alignment rests on; None
+            before stage 0.
+        lattice: (44, 57, 2) float64 (x, y) px in ``image`` of the 5 mm nodes; None before stage 1.
+        rectified: (1700, 2200, 3) uint8 RGB; None before stage 1 is through.
+        row_coverage: (4, 1700, 2200) uint8 as the waveform extractor answered; None before stage 2.
+        lead_features: (12, 9) float64, what the leads' confidence rests on (``cardioscan.confidence``); None where
+            refused.
+        certainty: 0..1, doubt about where the page lies, a factor of every confidence.
+    """
+
+    record: EcgRecord
+    image: Image | None = None
+    traces: Mapping[str, Floats] = field(default_factory=dict)
+    labels: Floats | None = None
+    lattice: Floats | None = None
+    rectified: Image | None = None
+    row_coverage: Image | None = None
+    lead_features: Floats | None = None
+    certainty: float = 1.0
