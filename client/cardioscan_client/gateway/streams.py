@@ -36,8 +36,7 @@ async def answer_stream(
         while True:
             if stopping.done():
                 more = False
-                if reading is not None:
-                    reading.cancel()
+                if reading is not None and reading.cancel():  # one that has come already is answered
                     reading = None
             if more and reading is None and len(working) < window:
                 reading = asyncio.ensure_future(read())
