@@ -16,7 +16,7 @@ BASE := $(VENV)/.installed-base
 DEV := $(VENV)/.installed-dev
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-BENCHMARKS := rendering accuracy speed stages ablation confidence refusals serving precision roofline
+BENCHMARKS := rendering accuracy speed stages ablation confidence refusals serving precision roofline sources
 
 .PHONY: help setup setup-dev digitize test lint clean $(addprefix bench-,$(BENCHMARKS))
 
@@ -46,6 +46,7 @@ bench-speed: $(DEV) ## Measure time and memory per page
 bench-precision: $(DEV) ## Measure what computing in float16 costs
 bench-roofline: $(DEV) ## Count operations and bytes of the networks, and their least time on GPUs and here
 bench-serving: $(DEV) ## Measure embedded and served digitizing: latency, throughput, CPU time, bytes
+bench-sources: $(DEV) ## Measure how well kinds of captures are told apart
 $(addprefix bench-,$(BENCHMARKS)): bench-%:
 	@$(BIN)/python -m benchmarks.$* $(ARGS)
 

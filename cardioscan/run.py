@@ -34,12 +34,13 @@ from cardioscan.sources.preprocessing import preprocess
 from cardioscan.sources.quality import quality_score
 from cardioscan.waveform import DecodedPage, decode_rows
 
-__all__ = ["PageRun"]
+__all__ = ["SURE_CATEGORY", "PageRun", "thumbnail_planes"]
 
 Image = NDArray[np.uint8]
 
 THUMBNAIL_SIZE: Final = 456
-_SURE_CATEGORY: Final = 0.5
+SURE_CATEGORY: Final = 0.5
+"""A category that is less likely is not told."""
 _SURE_LATTICE: Final = 0.4
 _LEAST_NAMES: Final = 6
 _WHOLE_LATTICE: Final = 0.7
@@ -95,13 +96,10 @@ class PageRun:
     def classify(self) -> None:
         """Ask what kind of capture this is."""
         assert self.image is not None
-        canvas, _ = alignment.letterbox(self.image, turn=False)
-        thumbnail = cv2.resize(canvas, (THUMBNAIL_SIZE, THUMBNAIL_SIZE), interpolation=cv2.INTER_AREA)
-        answer = self._infer("source_classifier", "thumbnail", _planes(thumbnail))
+        answer = self._infer("source_classifier", "thumbnail", thumbnail_planes(self.image))
         probability = answer["source_probability"][0]
         best = int(np.argmax(probability))
-        # A category that the network itself doubts is not worth telling.
-        self.category = CATEGORIES[best].code if probability[best] >= _SURE_CATEGORY else None
+        self.category = CATEGORIES[best].code if probability[best] >= SURE_CATEGORY else None
         self.diagnostics["source_probability"] = round(float(probability[best]), 4)
 
     def preprocessed(self) -> PageRun | None:
@@ -415,6 +413,13 @@ class PageRun:
         result = np.stack(moved, axis=-1).astype(np.float64)
         result[~np.isfinite(points).all(axis=1)] = np.nan
         return result
+
+
+def thumbnail_planes(image: Image) -> NDArray[np.uint8]:
+    """What the source classifier is shown of a picture (H, W, 3) uint8: (1, 3, 456, 456) uint8, its aspect given up."""
+    canvas, _ = alignment.letterbox(image, turn=False)
+    thumbnail = cv2.resize(canvas, (THUMBNAIL_SIZE, THUMBNAIL_SIZE), interpolation=cv2.INTER_AREA)
+    return _planes(np.asarray(thumbnail, np.uint8))
 
 
 def _p95(values: Floats) -> float:
