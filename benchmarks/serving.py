@@ -192,10 +192,10 @@ def _row(name: str, loop: str, at: float, result: Result, wire: tuple[float, flo
     return {
         "path": name,
         "loop": loop,
-        "callers or pages/s": at,
+        "callers or pages/min": at,
         "pages": load.pages,
         "failed": load.failed,
-        "pages/s": round(load.pages_per_s, 4),
+        "pages/min": 60 * load.pages_per_s,
         "median s": load.latency_s(50),
         "p95 s": load.latency_s(95),
         "client CPU s/page": client,
@@ -290,8 +290,8 @@ def main(
                         rows.append(_row(name, "closed", number, result, wires[name]))
                 rate = share * best
                 result = bench.measured(partial(open_loop, work, rate, pages, seconds, rng))
-                rows.append(_row(name, "open", rate, result, wires[name]))
-            report("serving", "Closed loops (callers) and open loops (arrivals per second)", rows)
+                rows.append(_row(name, "open", 60 * rate, result, wires[name]))
+            report("serving", "Closed loops (callers) and open loops (arrivals per minute)", rows)
 
 
 if __name__ == "__main__":
