@@ -108,7 +108,7 @@ def test_from_upload_to_download(visit: Any, photo: bytes, tmp_path: Path, size:
     send(page, photo, "page-photo.jpg")
     page.wait_for_selector(SHOWN, timeout=WAIT_MS)
     assert page.inner_text("#result-title") == "page-photo"
-    until(page, "document.querySelector('#measures').textContent.includes('QT')")
+    until(page, "!document.querySelector('#measures').textContent.includes('measuring')")
     assert "/min" in page.inner_text("#measures")
     assert "Digitized" in page.inner_text("#jobs")
     for name in ("page", "sheet", "numbers", "place", "stages", "files"):

@@ -162,10 +162,11 @@ function showFiles() {
 
 const figure = (value, unit, places) => (value === null ? "not measured" : `${value.toFixed(places)} ${unit}`);
 
+// measured: null where nothing could be measured, undefined while that is under way.
 function showMeasures(measured) {
   const shown = MEASURES.map(([key, name, unit, places]) => {
     const value = key === "heart_rate_bpm" && measured?.[key] == null ? data.record.heart_rate_bpm : measured?.[key] ?? null;
-    return [name, figure(value, unit, places)];
+    return [name, value === null && measured === undefined ? "measuring" : figure(value, unit, places)];
   });
   const rows = (label, value) => [label, value].map((text, i) =>
     Object.assign(document.createElement(i ? "dd" : "dt"), { textContent: text }));
@@ -196,7 +197,7 @@ function showLeads(measured) {
     const st = measured?.st_mv?.[lead] ?? null;
     for (const text of [
       seconds ? data.record.lead_confidence[lead].toFixed(2) : "not read", seconds.toFixed(2), String(gaps),
-      st === null ? "not measured" : st.toFixed(3),
+      st !== null ? st.toFixed(3) : measured === undefined ? "measuring" : "not measured",
     ]) row.insertCell().textContent = text;
   }
 }
@@ -207,6 +208,7 @@ const measure = async () => {
     const measured = await getJson(`/v1/jobs/${id}/measures`);
     if (job?.id === id) showMeasures(measured);
   } catch (error) {
+    if (job?.id === id && data) showMeasures(null);
     // Without the package that measures, the heart rate of the record is all there is.
     if (error.code !== "not_installed") alertOf(error);
   }
@@ -242,7 +244,7 @@ function show(answer, { fresh }) {
   }
   showFiles();
   if (digitized) {
-    showMeasures(null);
+    showMeasures(undefined);
     measure();
   }
   const present = tabs.find((tab) => tab.getAttribute("aria-selected") === "true" && !tab.hidden);
