@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -22,7 +23,7 @@ from cardioscan_client.naming import page_name
 from cardioscan_client.web.options import WebOptions
 from cardioscan_client.web.problems import STATUS_OF_FILE, Problem, problem_of
 from cardioscan_client.web.results import HeldPage
-from cardioscan_client.web.uploads import Upload
+from cardioscan_client.web.uploads import Budget, Upload, no_room
 
 WAITING, WORKING, DONE, FAILED = "waiting", "working", "done", "failed"
 """States of a job, in order; ``failed`` is a fault of the server, not of the page."""
@@ -105,6 +106,7 @@ class Jobs:
 
     def __init__(self, digitizer: Digitizer, options: WebOptions, metrics: Metrics) -> None:
         self.digitizer, self.options, self.metrics = digitizer, options, metrics
+        self.arriving = Budget(options.max_held_bytes)
         self._jobs: dict[str, Job] = {}
         self._lock = threading.Lock()
         self._version = 0
@@ -119,7 +121,7 @@ class Jobs:
         for future in working:
             try:
                 future.result(max(0.0, end - time.monotonic()))
-            except TimeoutError:
+            except FutureTimeoutError:
                 _LOG.warning("a page was still in work when the time of grace was over")
         with self._lock:
             self._jobs.clear()
@@ -172,11 +174,11 @@ class Jobs:
         """
         wanted = list(pages)
         self.sweep()
-        if self.waiting + len(wanted) > self.options.queue:
-            self.metrics.rejected.labels("too_many_pages_waiting").inc()
-            raise Problem(
-                503, "too_many_pages_waiting", "The server is busy", "Too many pages are waiting; try again later."
-            )
+        open_bytes = len(upload.data) + sum(_size(job) for job in self._all() if not job.over)
+        if self.waiting + len(wanted) > self.options.queue or open_bytes > self.options.max_held_bytes:
+            trouble = no_room()
+            self.metrics.rejected.labels(trouble.code).inc()
+            raise trouble
         jobs = [Job(secrets.token_urlsafe(16), upload, page, n_pages, corners, pictures) for page in wanted]
         with self._lock:
             self._jobs |= {job.id: job for job in jobs}

@@ -28,7 +28,7 @@ class WebOptions:
         jobs: pages in work at once, each in a thread.
         queue: pages that may wait; further ones are turned away.
         max_results: results held at once; the oldest is forgotten first.
-        max_held_bytes: uploads and pictures held at once, likewise.
+        max_held_bytes: uploads and pictures held at once, likewise; also bounds what is arriving and waiting.
         keep_s: how long a result is held after it was last asked for.
         grace_s: how long pages under way may take when the server is stopped.
     """

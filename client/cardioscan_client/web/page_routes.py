@@ -51,7 +51,7 @@ def page_routes(jobs: Jobs) -> APIRouter:
     @router.post("/jobs", status_code=202, responses=problems(400, 401, 403, 413, 503), openapi_extra=UPLOAD_BODY)
     async def submit(request: Request) -> JSONResponse:
         """Take an upload; each of its pages becomes a job."""
-        upload = await read_upload(request, jobs.options.limits.max_bytes)
+        upload = await read_upload(request, jobs.options.limits.max_bytes, jobs.arriving)
         n_pages, trouble = await asyncio.to_thread(jobs.pages_of, upload)
         if trouble is not None:
             made = [jobs.refuse(upload, trouble.code, trouble.detail)]

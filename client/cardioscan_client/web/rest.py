@@ -93,7 +93,7 @@ def rest_routes(jobs: Jobs) -> APIRouter:
         reasons, always as JSON. Errors are problem documents (RFC 9457) whose ``code`` says what is wrong.
         """
         known_format(format)  # better missed now than after the work
-        upload = await read_upload(request, jobs.options.limits.max_bytes)
+        upload = await read_upload(request, jobs.options.limits.max_bytes, jobs.arriving)
         (job,) = jobs.submit(upload, [page - 1], 1, pictures=False)
         try:
             held = await jobs.result(job)

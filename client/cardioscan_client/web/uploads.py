@@ -35,22 +35,41 @@ class Upload:
         return stem if stem.strip(" .") else "page"
 
 
+class Budget:
+    """Bytes of all uploads that are arriving now; further ones are turned away."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.taken = 0
+
+    def take(self, size: int) -> None:
+        """Count bytes that have arrived. Raises ``Problem`` where there is no room for them."""
+        self.taken += size
+        if self.taken > self.most:
+            raise no_room()
+
+
+def no_room() -> Problem:
+    """The answer to an upload for which there is no memory."""
+    return Problem(503, "too_many_pages_waiting", "The server is busy", "Too many pages are waiting; try again later.")
+
+
 class _InMemory(MultiPartParser):
     # Never reached, since the body is bounded: the parser would go on in a temporary file.
     spool_max_size = 1 << 62
 
 
-async def read_upload(request: Request, max_bytes: int) -> Upload:
+async def read_upload(request: Request, max_bytes: int, budget: Budget) -> Upload:
     """The one file of a request: the body itself, or the part ``file`` of a multipart form.
 
     Raises:
-        Problem: too large, no file, or not a form.
+        Problem: too large, no room, no file, or not a form.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "multipart/form-data":
-        data = b"".join([chunk async for chunk in _bounded(request, max_bytes)])
+        data = b"".join([chunk async for chunk in _bounded(request, max_bytes, budget)])
         return Upload(data, _decoded(request.headers.get(NAME_HEADER, "page")))
-    stream = _bounded(request, max_bytes + _OVERHEAD)
+    stream = _bounded(request, max_bytes + _OVERHEAD, budget)
     try:
         form = await _InMemory(request.headers, stream, max_files=1, max_fields=8).parse()
     except MultiPartException as error:
@@ -66,17 +85,21 @@ async def read_upload(request: Request, max_bytes: int) -> Upload:
     return Upload(data, _basename(name))
 
 
-async def _bounded(request: Request, max_bytes: int) -> AsyncGenerator[bytes, None]:
-    """The chunks of a body, as long as they are within the limit."""
+async def _bounded(request: Request, max_bytes: int, budget: Budget) -> AsyncGenerator[bytes, None]:
+    """The chunks of a body, as long as they are within the limits."""
     stated = request.headers.get("content-length", "")
     if stated.isdigit() and int(stated) > max_bytes:
         raise _too_large(max_bytes)
     size = 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > max_bytes:
-            raise _too_large(max_bytes)
-        yield chunk
+    try:
+        async for chunk in request.stream():
+            size += len(chunk)
+            budget.take(len(chunk))
+            if size > max_bytes:
+                raise _too_large(max_bytes)
+            yield chunk
+    finally:
+        budget.taken -= size
 
 
 def _too_large(max_bytes: int) -> Problem:

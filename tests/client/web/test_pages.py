@@ -10,6 +10,7 @@ from typing import Any
 import cv2
 import httpx
 import numpy as np
+import pypdfium2
 import pytest
 
 from cardioscan.evaluation import compare
@@ -115,7 +116,27 @@ def test_corners_that_span_no_page_are_problems(client: httpx.Client, page: str,
     assert (answer.status_code, answer.json()["code"]) == (422, code)
 
 
-def test_each_page_of_a_document_is_a_job_and_a_bad_file_is_named(client: httpx.Client) -> None:
+def tiny_pdf(pages: int) -> bytes:
+    """Pages too small to be digitized, so that none of them costs time."""
+    document = pypdfium2.PdfDocument.new()
+    for _ in range(pages):
+        document.new_page(60, 40)
+    buffer = io.BytesIO()
+    document.save(buffer)
+    return buffer.getvalue()
+
+
+def test_each_page_of_a_document_is_a_job(client: httpx.Client, finished: Any) -> None:
+    named = {"x-file-name": "scan.pdf"}
+    jobs = client.post("/v1/jobs", content=tiny_pdf(3), headers=named).json()["jobs"]
+    assert [(job["name"], job["page"], job["n_pages"]) for job in jobs] == [(f"scan-p{n}", n, 3) for n in (1, 2, 3)]
+    for job in jobs:
+        assert finished(client, job["id"])["reasons"][0]["code"] == "image_too_small"
+    trouble = client.post("/v1/jobs", content=tiny_pdf(51), headers=named)
+    assert (trouble.status_code, trouble.json()["code"]) == (413, "too_many_pages")
+
+
+def test_a_bad_file_is_named(client: httpx.Client) -> None:
     bad = client.post("/v1/jobs", content=b"Dear colleague", headers={"x-file-name": "letter.png"}).json()["jobs"]
     assert [(job["name"], job["outcome"], job["reasons"][0]["code"]) for job in bad] == [
         ("letter", "refused", "not_an_image")

@@ -123,6 +123,16 @@ def test_pages_beyond_the_queue_are_turned_away_and_come_in_later(serve: Any, di
         digitizer.hold = None
 
 
+@pytest.mark.parametrize("path", ["/v1/jobs", "/v1/digitize"])
+def test_memory_for_what_arrives_and_waits_is_bounded(serve: Any, photo: bytes, path: str) -> None:
+    for room in (100_000, len(photo) - 1):
+        with serve(max_held_bytes=room) as url, httpx.Client(base_url=url, timeout=60) as client:
+            for _ in range(2):  # what was turned away has left no trace
+                answer = client.post(path, content=photo)
+                assert (answer.status_code, answer.json()["code"]) == (503, "too_many_pages_waiting")
+            assert client.post("/v1/jobs", content=b"no picture").status_code == 202
+
+
 def test_results_are_forgotten(serve: Any, photo: bytes, finished: Any) -> None:
     with serve(max_results=2) as url, httpx.Client(base_url=url, timeout=60) as client:
         ids = []
