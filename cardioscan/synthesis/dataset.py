@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -50,6 +51,7 @@ def render_page(
     size: tuple[int, int] | None = None,
     orientation: int = 0,
     recipe: CaptureRecipe | None = None,
+    megapixels: float | None = None,
 ) -> RenderedPage:
     """Render one page of a record as a recipe's capture.
 
@@ -57,9 +59,11 @@ def render_page(
         signal: (12, 5000) mV at 500 Hz.
         recipe_name: a name in ``RECIPES``. ``clean`` with no ``size`` is the flat page itself, pixel for pixel.
         rng: source of all draws.
-        size: (width, height) px of the picture; None draws a usual one.
+        size: (width, height) px of the picture; None draws a usual one, 2.2 to 8 million px.
         orientation: 0..7, as in ``cardioscan.geometry.orientation_matrix``.
         recipe: a changed version of that recipe.
+        megapixels: with no ``size``, the area of the picture, 10^6 px: phones take 12 to 50. Flat clean pages keep
+            their size.
 
     Raises:
         CardioscanError: unknown recipe.
@@ -73,7 +77,10 @@ def render_page(
         return _flat_capture(page, recipe, orientation, rng)
     if size is None:
         width = int(rng.integers(*PHOTO_WIDTHS))
-        size = (width, int(width / rng.uniform(1.25, 1.8 if recipe.margin[1] > 0.1 else 1.32)))
+        aspect = rng.uniform(1.25, 1.8 if recipe.margin[1] > 0.1 else 1.32)
+        if megapixels is not None:
+            width = round(math.sqrt(megapixels * 1e6 * aspect))
+        size = (width, int(width / aspect))
     upright = (size[1], size[0]) if orientation % 2 else size
     geometry = CaptureGeometry(
         view_homography(page.template, recipe, upright, rng), bend_paper(page.template, recipe, rng)
@@ -128,6 +135,7 @@ def synthesize(
     seed: int = 0,
     progress: Callable[[int], None] = lambda done: None,
     records: NDArray[np.integer] | None = None,
+    megapixels: float | None = None,
 ) -> list[Path]:
     """Render ``n`` pages into a folder.
 
@@ -139,6 +147,7 @@ def synthesize(
         seed: start of all randomness; page ``k`` depends on the seed and on ``k`` alone.
         progress: called with the number of pages done after each.
         records: indices of the records to draw from; None takes all.
+        megapixels: as for ``render_page``.
 
     Returns:
         Paths of the pictures. Raises ``CardioscanError`` for an unknown recipe, ``SignalSourceError`` for signals.
@@ -150,7 +159,7 @@ def synthesize(
     for index in range(n):
         rng = np.random.default_rng([seed, index])
         name = names[index % len(names)]
-        rendered = render_page(source.record(int(pool[rng.integers(len(pool))])), name, rng)
+        rendered = render_page(source.record(int(pool[rng.integers(len(pool))])), name, rng, megapixels=megapixels)
         paths.append(write_page(rendered, out, f"page-{index:04d}-{RECIPES.get(name, RECIPES['clean']).category}"))
         progress(index + 1)
     return paths

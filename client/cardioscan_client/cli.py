@@ -250,7 +250,8 @@ def evaluate(pred: Path, truth: Path, printed: Any, clinical: bool | None, as_js
     help="Signals to draw: an .npz archive or a folder of WFDB records.",
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Start of all randomness.")
-def synthesize(output: Path, number: int, recipe: str, signals: str, seed: int) -> None:
+@click.option("--megapixels", type=click.FloatRange(0.5, 60), help="Size of the captures, as phones give it: 12 to 50.")
+def synthesize(output: Path, number: int, recipe: str, signals: str, seed: int, megapixels: float | None) -> None:
     """Render pages with exact ground truth, as they would look printed and captured.
 
     \b
@@ -266,7 +267,15 @@ def synthesize(output: Path, number: int, recipe: str, signals: str, seed: int) 
     with progress_bar() as progress:
         task = progress.add_task("rendering", total=number)
         source = None if signals == "simulated" else signals
-        written = render(output, number, recipe, source, seed, lambda done: progress.update(task, completed=done))
+        written = render(
+            output,
+            number,
+            recipe,
+            source,
+            seed,
+            lambda done: progress.update(task, completed=done),
+            megapixels=megapixels,
+        )
     for path in written:
         click.echo(printable(path))
 

@@ -109,3 +109,12 @@ def test_synthesize_writes_pages_with_truth(tmp_path) -> None:
         assert truth["signals"].shape == (12, 5000) and truth["nodes"].shape == (44, 57, 2)
     with pytest.raises(CardioscanError, match="unknown recipe"):
         synthesize(tmp_path, 1, "watercolour")
+
+
+def test_captures_have_the_area_that_is_asked_for_and_their_nodes_within() -> None:
+    page = render_page(SIGNALS.record(0), "color_scan", np.random.default_rng(4), megapixels=1.2)
+    height, width = page.image.shape[:2]
+    assert width * height == pytest.approx(1.2e6, rel=0.01) and 1.2 < width / height < 1.35
+    nodes = page.geometry.to_image(STANDARD_PAGE.lattice())
+    assert np.ptp(nodes[..., 0]) > 0.85 * width
+    assert np.abs(page.geometry.to_page(nodes) - STANDARD_PAGE.lattice()).max() < 0.05
