@@ -94,6 +94,7 @@ class OnnxBackend:
             import onnxruntime
         except ImportError as error:  # installed but broken, for it is a core dependency
             raise ModelError(f"ONNX Runtime cannot be loaded: {error}. Reinstall the package onnxruntime") from error
+        onnxruntime.disable_telemetry_events()  # where a build has them, nothing is to leave a hospital's machine
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self._threads
         options.log_severity_level = 3

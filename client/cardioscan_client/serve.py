@@ -6,7 +6,6 @@ programs are run, in a folder where they find each other.
 
 from __future__ import annotations
 
-import errno
 import http.client
 import os
 import re
@@ -26,6 +25,7 @@ from pathlib import Path
 from typing import Final
 
 from cardioscan.errors import MissingDependencyError, ServerStartError
+from cardioscan_client.ports import port_trouble
 
 LOG_LINES: Final = 15
 """How many lines of the server's log an error shows."""
@@ -308,23 +308,12 @@ def _choose_ports(options: ServerOptions) -> ServerOptions:
                 listener.bind((options.host, port))
                 listener.listen()
             except OSError as error:
-                raise ServerStartError(_port_trouble(error, options.host, port, option)) from error
+                raise ServerStartError(port_trouble(error, options.host, port, option)) from error
             chosen[name] = listener.getsockname()[1]
     finally:
         for listener in sockets:
             listener.close()
     return replace(options, **chosen)  # type: ignore[arg-type]
-
-
-def _port_trouble(error: OSError, host: str, port: int, option: str) -> str:
-    if error.errno == errno.EADDRINUSE:
-        return (
-            f"port {port} of {host} is taken, perhaps by a server that runs already: "
-            f"stop it, or give another port with {option} (0 takes any free one)"
-        )
-    if error.errno == errno.EACCES:
-        return f"port {port} may not be used by this user: give one above 1023 with {option}"
-    return f"cannot listen on port {port} of {host}: {error.strerror}. Give an address of this machine with --host"
 
 
 def _lay_out_backends(triton: TritonInstallation, folder: Path) -> Path:

@@ -49,6 +49,7 @@ class TritonPythonModel:
         found, wanted = hashlib.sha256(path.read_bytes()).hexdigest(), parameters.get("sha256", "")
         if wanted and found != wanted:
             raise pb_utils.TritonModelException(f"{path} has the SHA-256 {found}, not {wanted}: copy it again")
+        onnxruntime.disable_telemetry_events()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = int(parameters.get("threads", "0"))
         options.log_severity_level = 3

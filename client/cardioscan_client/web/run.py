@@ -12,7 +12,7 @@ import uvicorn
 
 from cardioscan.errors import ServerStartError
 from cardioscan.pipeline import Digitizer
-from cardioscan_client.gateway.metrics import port_trouble
+from cardioscan_client.ports import port_trouble
 from cardioscan_client.web.app import create_app
 from cardioscan_client.web.options import WebOptions, is_local
 
