@@ -229,10 +229,10 @@ def test_a_keyboard_alone_suffices(visit: Any, photo: bytes, tmp_path: Path) -> 
             page.keyboard.press("Tab")
         raise AssertionError(f"{selector} cannot be reached by Tab")
 
+    # Listening from the start: a dialog that opens before Chromium is told so would be its own.
+    page.on("filechooser", lambda chooser: chooser.set_files(tmp_path / "page.jpg"))
     tab_to("#choose")
-    with page.expect_file_chooser() as chooser:
-        page.keyboard.press("Enter")
-    chooser.value.set_files(tmp_path / "page.jpg")
+    page.keyboard.press("Enter")
     page.wait_for_selector(SHOWN, timeout=WAIT_MS)
     tab_to("#tab-page")
     tab_to("[data-mode=caliper]")

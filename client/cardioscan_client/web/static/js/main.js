@@ -147,7 +147,7 @@ function showFiles() {
   const { id } = job;
   const entries = data.formats.map((name) => entry(FORMATS[name] ?? name, () => download(id, name)));
   const named = data.record.name;
-  for (const [name, text] of [["overlay", "The page with its traces (JPEG)"], ["rectified", "The flat page (JPEG)"]]) {
+  for (const [name, text] of [["overlay", "The page with its traces as read (JPEG)"], ["rectified", "The flat page (JPEG)"]]) {
     if (data.pictures.includes(name)) {
       entries.push(entry(text, async () => save(await pictureOf(id, name), `${named}.${name}.jpg`)));
     }

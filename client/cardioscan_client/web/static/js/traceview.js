@@ -185,14 +185,15 @@ export class TraceView {
     this.tool?.draw(context, unit, colours);
   }
 
-  // The sheet as a picture, 12 px for a millimetre (300 dpi).
+  // The sheet as a picture, 12 px for a millimetre (300 dpi), on light paper always.
   async toBlob() {
     const canvas = document.createElement("canvas");
     const layout = sheetLayout(this.data.template, this.data.leads);
     [canvas.width, canvas.height] = [Math.round(layout.width * 12), Math.round(layout.height * 12)];
     const context = canvas.getContext("2d");
     context.scale(12, 12);
-    drawSheet(context, layout, this.data, { shown: new Set(LEADS), by: this.by, colours: palette(this.panel), width: 0.35 });
+    const colours = palette(document.getElementById("panel-page"));
+    drawSheet(context, layout, this.data, { shown: new Set(LEADS), by: this.by, colours, width: 0.35 });
     return new Promise((resolve) => canvas.toBlob(resolve, "image/png"));
   }
 }
