@@ -201,7 +201,7 @@ def sample_bilinear(field: Points, points: Points) -> Floats:
 
 
 @lru_cache(maxsize=16)
-def _penalty_bands(rows: int, columns: int, crossover: float, grain: float) -> Floats:
+def _penalty_bands(rows: int, columns: int, crossover: float) -> Floats:
     """Lower-form bands of the roughness matrix on a lattice numbered down its columns."""
 
     def difference(n: int, order: int) -> sparse.csr_matrix:
@@ -218,7 +218,7 @@ def _penalty_bands(rows: int, columns: int, crossover: float, grain: float) -> F
     terms = [*third, *((a, b, c / crossover**2) for a, b, c in second)]
     for across, down, weight in terms:
         operator = sparse.kron(difference(columns, across), difference(rows, down))
-        penalty = penalty + weight * grain ** (down - across) * (operator.T @ operator)
+        penalty = penalty + weight * (operator.T @ operator)
     band = 3 * rows
     bands = np.zeros((band + 1, rows * columns))
     for offset in range(band + 1):
@@ -227,9 +227,7 @@ def _penalty_bands(rows: int, columns: int, crossover: float, grain: float) -> F
     return bands
 
 
-def smooth_lattice(
-    values: Points, weights: Points, smoothness: float, crossover: float = 8.0, grain: float = 1.0
-) -> Floats:
+def smooth_lattice(values: Points, weights: Points, smoothness: float, crossover: float = 8.0) -> Floats:
     """Fit the smoothest surface to values on a regular lattice, filling what is missing and reaching to the border.
 
     Minimises ``sum w (u - v)^2 + smoothness * roughness``, where the roughness is the energy of third differences
@@ -242,8 +240,6 @@ def smooth_lattice(
         weights: (rows, columns), >= 0.
         smoothness: > 0.
         crossover: nodes.
-        grain: how much stiffer the surface is down the columns than along the rows: every difference taken downwards
-            counts ``grain`` times, every one across ``1 / grain`` times.
 
     Returns:
         (rows, columns, d) float64. At least three nodes off one line must carry weight for it to mean anything.
@@ -253,7 +249,7 @@ def smooth_lattice(
     rows, columns, depth = values.shape
     if rows < 4 or columns < 4:
         raise ValueError(f"a lattice needs at least 4 x 4 nodes, not {rows} x {columns}")
-    bands = smoothness * _penalty_bands(rows, columns, crossover, grain)
+    bands = smoothness * _penalty_bands(rows, columns, crossover)
     # Planes cost nothing: a trace of weight everywhere keeps the system regular without being felt.
     bands[0] += weights.T.ravel() + 1e-10
     data = np.where(weights[..., None] > 0, values, 0.0) * weights[..., None]
@@ -268,7 +264,6 @@ def robust_lattice(
     smoothness: float,
     scales: tuple[float, ...],
     crossover: float = 8.0,
-    grain: float = 1.0,
 ) -> tuple[Floats, Floats]:
     """:func:`smooth_lattice` that distrusts values far from their surroundings (iteratively reweighted).
 
@@ -277,19 +272,19 @@ def robust_lattice(
         weights: (rows, columns).
         smoothness: as there; stiff enough that one node cannot bend the surface to itself.
         scales: the distance, in units of the values, at which a value counts a quarter; one per round, falling.
-        crossover, grain: as there.
+        crossover: as there.
 
     Returns:
         The surface (rows, columns, d), and the distance of each value from it (rows, columns; inf without weight).
     """
     base = np.asarray(weights, np.float64)
     trust = base
-    surface = smooth_lattice(values, trust, smoothness, crossover, grain)
+    surface = smooth_lattice(values, trust, smoothness, crossover)
     distance = _distance(values, surface, base)
     for scale in scales:
         # Geman-McClure weights: beyond a few scales a value has no say at all.
         trust = np.where(base > 0, base / (1 + (np.minimum(distance, 1e6) / scale) ** 2) ** 2, 0.0)
-        surface = smooth_lattice(values, trust, smoothness, crossover, grain)
+        surface = smooth_lattice(values, trust, smoothness, crossover)
         distance = _distance(values, surface, base)
     return surface, distance
 

@@ -51,12 +51,6 @@ _BELIEVED: Final = 0.3
 _DOUBT_PX: Final = (3.0, 1.5)
 _OUTLIER_PX: Final = 0.8
 _SUPPLE: Final = 1e-3
-_GRAIN: Final = 10.0
-"""A line departs from its neighbours more easily than from itself: where a scanner's transport jumps or paper is
-creased, it does so over its whole length, while ink and noise pull single nodes.
-"""
-_LIKE_ITSELF: Final = 1e-2
-"""Stiffness of the surface, with that grain, on which a node may lie instead of the one that all neighbours make."""
 _LADDER: Final = (1e-4, 1e-2, 1.0, 100.0, 1e5)
 _EQUALLY: Final = 1.05
 _RASTER_SHARE: Final = 0.4
@@ -255,8 +249,7 @@ def _surface(total: Floats, variance: Floats, axis: int, template: PageTemplate,
 
     With ``settle``, how stiff it is, is chosen by how well nodes are predicted by their neighbours; else it is supple.
     """
-    grain = _GRAIN if axis == 0 else 1 / _GRAIN
-    weights = _believed(total, variance, grain)
+    weights = _believed(total, variance)
     share = 0.0
     offsets = template.raster_offsets()
     if offsets is not None:
@@ -264,38 +257,30 @@ def _surface(total: Floats, variance: Floats, axis: int, template: PageTemplate,
         share = _pattern_share(total, pattern, weights)
         if share > _RASTER_SHARE:
             total = total - pattern
-            weights = _believed(total, variance, grain)
+            weights = _believed(total, variance)
     values = total[..., None]
-    if not settle:
-        return smooth_lattice(values, weights + 1e-9, _SUPPLE)[..., 0], share
-    stiffness = _stiffness(values, weights, grain)
-    return smooth_lattice(values, weights + 1e-9, stiffness, grain=grain)[..., 0], share
+    return smooth_lattice(values, weights + 1e-9, _stiffness(values, weights) if settle else _SUPPLE)[..., 0], share
 
 
-def _stiffness(values: Floats, weights: Floats, grain: float) -> float:
+def _stiffness(values: Floats, weights: Floats) -> float:
     """The stiffest of the ladder that predicts nodes (rows, columns, 1) from the others about as well as any."""
     fold = (np.arange(values.shape[0])[:, None] + np.arange(values.shape[1])) % 2
     missed = []
     for smoothness in _LADDER:
         error = 0.0
         for part in (0, 1):
-            guess = smooth_lattice(values, np.where(fold == part, 0.0, weights), smoothness, grain=grain)
+            guess = smooth_lattice(values, np.where(fold == part, 0.0, weights), smoothness)
             squared = np.minimum((guess - values)[..., 0] ** 2, 1.0)
             error += float((weights * (fold == part) * squared).sum())
         missed.append(error)
     return _LADDER[max(place for place, error in enumerate(missed) if error <= _EQUALLY * min(missed) + 1e-12)]
 
 
-def _believed(total: Floats, variance: Floats, grain: float) -> Floats:
-    """Weights (rows, columns) of measured nodes, 1 for a perfect one: by their variance, and by their neighbours.
-
-    A node is doubted by what it departs from all neighbours, or from those on its own line, whichever is less.
-    """
+def _believed(total: Floats, variance: Floats) -> Floats:
+    """Weights (rows, columns) of measured nodes, 1 for a perfect one: by their variance, and by their neighbours."""
     known = np.isfinite(variance)
     weights = np.where(known, _FLOOR_PX**2 / (np.where(known, variance, 0.0) + _FLOOR_PX**2), 0.0)
     _, apart = robust_lattice(total[..., None], weights, _BELIEVED, _DOUBT_PX)
-    _, from_line = robust_lattice(total[..., None], weights, _LIKE_ITSELF, _DOUBT_PX, grain=grain)
-    apart = np.minimum(apart, from_line)
     return np.where(known, weights / (1 + (np.minimum(apart, 10.0) / _OUTLIER_PX) ** 2) ** 2, 0.0)
 
 

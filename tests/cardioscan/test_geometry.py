@@ -127,17 +127,6 @@ class TestSmoothLattice:
         weights[15:21, 20:28] = 0
         assert np.abs(g.smooth_lattice(wave[..., None], weights, 0.05)[..., 0] - wave).max() < 0.1
 
-    @pytest.mark.parametrize(("axis", "grain"), [(1, 10.0), (0, 0.1)])
-    def test_along_the_grain_a_jump_across_it_stays_and_a_single_value_goes(self, axis, grain):
-        place = self.i if axis == 1 else self.j
-        jump = np.where(place < 30, 0.0, 4.0)
-        pulled = jump.copy()
-        pulled[20, 10] += 2
-        weights = np.ones((44, 57))
-        with_grain = g.smooth_lattice(pulled[..., None], weights, 1.0, grain=grain)[..., 0]
-        without = g.smooth_lattice(pulled[..., None], weights, 1.0)[..., 0]
-        assert np.abs(with_grain - jump).max() < 0.4 < 1.0 < np.abs(without - jump).max()
-
     def test_one_wild_value_is_found(self):
         wave = 5 * np.sin(self.i / 8)
         wild = wave.copy()
