@@ -80,7 +80,7 @@ SPECS: Final = {
     for spec in (
         NetworkSpec(
             "source_classifier",
-            "EfficientNet-B5",
+            "EfficientNet-B5, folded by 4",
             (TensorSpec("thumbnail", "uint8", (3, 456, 456)),),
             (TensorSpec("source_probability", "float32", (12,)),),
             max_batch=16,

@@ -12,6 +12,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -180,6 +181,15 @@ def test_the_overlay_is_a_png_of_bounded_size(pages: Any, tmp_path: Path) -> Non
     assert not (tmp_path / "out" / "a.overlay.png").exists()
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """SIGINT raises ``KeyboardInterrupt``, also where a shell started the tests in the background and it is ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_ends_the_workers(pages: Any, tmp_path: Path) -> None:
     files = pages("hang1", "hang2", "a")
     before = set(multiprocessing.active_children())
