@@ -14,6 +14,7 @@ import click
 from cardioscan import __version__
 from cardioscan.errors import CardioscanError, MissingDependencyError
 from cardioscan.training.options import NETWORKS, TrainingOptions
+from cardioscan_client.commands.doctor import doctor
 from cardioscan_client.commands.gateway import gateway
 from cardioscan_client.commands.web import web
 
@@ -535,5 +536,6 @@ def serve(
         run_server(TritonServer(model_repository or Path(folder), server, log), click.echo)
 
 
+main.add_command(doctor)
 main.add_command(gateway)
 main.add_command(web)

@@ -1,0 +1,50 @@
+"""The command ``cardioscan doctor``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.option("--models", type=click.Path(file_okay=False, path_type=Path), help="Folder of the networks.")
+@click.option("--server", metavar="HOST:PORT", help="Also try this Triton server.")
+@click.option("--timeout", type=click.FloatRange(min=0, min_open=True), default=10, show_default=True, help="Seconds.")
+@click.option("--tls-ca", metavar="FILE", help="Encrypt to the server; certificates (PEM) to trust.")
+@click.option("--token", envvar="CARDIOSCAN_TOKEN", help="Password of the server. Default: $CARDIOSCAN_TOKEN.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per finding.")
+def doctor(
+    models: Path | None, server: str | None, timeout: float, tls_ca: str | None, token: str | None, as_json: bool
+) -> None:
+    """Look at the installation, the networks, this machine and a server, and say what to do.
+
+    Exit status: 0 pages can be digitized, 1 something stands in the way.
+
+    \b
+    Examples:
+      cardioscan doctor
+      cardioscan doctor --server localhost:8001
+      cardioscan doctor --json | grep trouble
+    """
+    from cardioscan_client.doctor import TROUBLE, examine
+
+    options = None
+    if server is not None:
+        from cardioscan_client.connection import TritonOptions
+
+        options = TritonOptions(
+            server, page_timeout_s=timeout, request_timeout_s=timeout, tls=tls_ca is not None, ca_file=tls_ca,
+            token=token,
+        )  # fmt: skip
+    troubled = False
+    for finding in examine(models, options):
+        troubled |= finding.state == TROUBLE
+        if as_json:
+            click.echo(json.dumps(finding.to_json_dict()))
+            continue
+        click.echo(f"{finding.state:8}{finding.subject}: {finding.said}")
+        if finding.advice:
+            click.echo(f"{'':8}-> {finding.advice}")
+    raise click.exceptions.Exit(1 if troubled else 0)
