@@ -9,6 +9,8 @@ import logging
 import os
 import re
 import socket
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -284,6 +286,33 @@ def next_try(
         raise trouble from error
     _LOG.info("%s; trying again in %.2f s", trouble, pause)
     return pause, trouble if away else None
+
+
+def wait_until_ready(
+    check: Callable[[Deadline], None],
+    options: TritonOptions,
+    deadline: Deadline,
+    trouble: ServingError,
+    rng: np.random.Generator,
+) -> None:
+    """Wait for a server that was away: until ``check`` passes, for ``reconnect_s`` and the deadline at most.
+
+    Args:
+        check: raises ``ServerUnavailableError`` while the server is away; whoever comes back may be another release.
+        options: of the connection.
+        deadline: of the request.
+        trouble: what is raised when it stays away.
+        rng: source of the jitter.
+    """
+    end = Deadline(min(options.reconnect_s, deadline.remaining()))
+    while True:
+        try:
+            return check(end)
+        except ServerUnavailableError:
+            pause = backoff_s(0, rng, 2 * RECONNECT_PAUSE_S)
+            if pause >= end.remaining():
+                raise trouble from None
+            time.sleep(pause)
 
 
 def client_error() -> Any:

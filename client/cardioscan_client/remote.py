@@ -15,14 +15,11 @@ from cardioscan.errors import (
     ImageError,
     ModelContractError,
     RefusalCode,
-    ServerUnavailableError,
-    ServingError,
 )
 from cardioscan.page import LEADS, RECORD_SAMPLES
 from cardioscan.record import Calibration, EcgRecord, ModelUse, Outcome, Reason
 from cardioscan.specs import DIGITIZER, PAGE_PARAMETER
 from cardioscan_client.connection import (
-    RECONNECT_PAUSE_S,
     TritonOptions,
     client_arguments,
     client_error,
@@ -30,10 +27,11 @@ from cardioscan_client.connection import (
     health_trouble,
     message_limit,
     next_try,
+    wait_until_ready,
 )
 from cardioscan_client.contract import TRITON_TYPES, check_contract
 from cardioscan_client.deadline import Deadline, request_deadline
-from cardioscan_client.faults import Cause, backoff_s, classify, explain
+from cardioscan_client.faults import Cause, classify, explain
 
 FileSource = str | os.PathLike[str] | bytes
 """A path, or the encoded bytes of a file."""
@@ -119,7 +117,7 @@ class RemoteDigitizer:
                 return {tensor.name: answer.as_numpy(tensor.name) for tensor in DIGITIZER.outputs}
             time.sleep(pause)
             if trouble is not None:
-                self._wait_until_ready(deadline, trouble)
+                wait_until_ready(self._check_server, self.options, deadline, trouble, self._rng)
             tries += 1
 
     def _infer_arguments(self, data: bytes, page: int, deadline: Deadline) -> dict[str, Any]:
@@ -140,17 +138,6 @@ class RemoteDigitizer:
 
     def _deadline(self) -> Deadline:
         return request_deadline(self.options.page_timeout_s or self.options.request_timeout_s)
-
-    def _wait_until_ready(self, deadline: Deadline, trouble: ServingError) -> None:
-        end = Deadline(min(self.options.reconnect_s, deadline.remaining()))
-        while True:
-            try:
-                return self._check_server(end)
-            except ServerUnavailableError:
-                pause = backoff_s(0, self._rng, 2 * RECONNECT_PAUSE_S)
-                if pause >= end.remaining():
-                    raise trouble from None
-                time.sleep(pause)
 
     def _check_server(self, deadline: Deadline) -> None:
         """Raise a ``ServingError`` unless the server is ready and its ``ecg_digitizer`` is the one of the spec."""

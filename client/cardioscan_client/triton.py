@@ -11,13 +11,11 @@ from typing import Any, Final, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from cardioscan.errors import ServerUnavailableError, ServingError
 from cardioscan.images import ImageSource
 from cardioscan.inference import Tensors, check_tensors
 from cardioscan.pipeline import Digitization, Digitizer, DigitizerOptions
 from cardioscan.specs import SPECS
 from cardioscan_client.connection import (
-    RECONNECT_PAUSE_S,
     TritonOptions,
     client_arguments,
     client_error,
@@ -26,10 +24,11 @@ from cardioscan_client.connection import (
     infer_arguments,
     next_try,
     read_answer,
+    wait_until_ready,
 )
 from cardioscan_client.contract import check_contract
 from cardioscan_client.deadline import Deadline, page_deadline, request_deadline
-from cardioscan_client.faults import Cause, backoff_s, classify, explain
+from cardioscan_client.faults import Cause, classify, explain
 from cardioscan_client.sharing import Sharing, Steps
 
 T = TypeVar("T")
@@ -133,7 +132,7 @@ class TritonBackend:
                 break
             time.sleep(pause)
             if trouble is not None:
-                self._wait_until_ready(deadline, trouble)
+                wait_until_ready(self._check_server, self.options, deadline, trouble, self._rng)
             tries += 1
         with self._lock:
             self._used.add(model)
@@ -141,18 +140,6 @@ class TritonBackend:
 
     def _ask(self, steps: Steps[T], deadline: Deadline) -> T:
         return _answered(steps, self._client, health_arguments(deadline, self.options))
-
-    def _wait_until_ready(self, deadline: Deadline, trouble: ServingError) -> None:
-        end = Deadline(min(self.options.reconnect_s, deadline.remaining()))
-        while True:
-            try:
-                # Whoever comes back may be another release.
-                return self._check_server(end)
-            except ServerUnavailableError:
-                pause = backoff_s(0, self._rng, 2 * RECONNECT_PAUSE_S)
-                if pause >= end.remaining():
-                    raise trouble from None
-                time.sleep(pause)
 
     def _check_server(self, deadline: Deadline) -> None:
         """Raise a ``ServingError`` unless the server is ready and its models fit the specs."""
