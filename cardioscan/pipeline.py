@@ -12,6 +12,7 @@ from cardioscan.images import ImageSource
 from cardioscan.inference import InferenceBackend, OnnxBackend
 from cardioscan.record import EcgRecord
 from cardioscan.run import PageRun
+from cardioscan.threads import use_one_algebra_thread
 
 __all__ = ["Digitization", "Digitizer", "DigitizerOptions", "Progress"]
 
@@ -57,6 +58,8 @@ class Digitizer:
     ) -> Digitization:
         """As ``digitize``, with the page, the traces on it and what the stages found.
 
+        Sets linear algebra to one thread in this process, see ``cardioscan.threads``.
+
         Args:
             source, page: see ``digitize``.
             corners: (4, 2) px of the picture, set by a person: upper left, upper right, lower right and lower left of
@@ -67,6 +70,7 @@ class Digitizer:
             PlacementError: the corners span no page.
         """
         run = PageRun(self.backend, self.options, _name_of(source), progress)
+        use_one_algebra_thread()
         try:
             run.read(source, page)
             run.classify()

@@ -27,7 +27,7 @@ from cardioscan.specs import DIGITIZER, SPECS
 from cardioscan_client.connection import TritonOptions
 from cardioscan_client.remote import RemoteDigitizer, digitize_remote
 from cardioscan_client.serve import TritonServer
-from cardioscan_client.triton import ServedDigitizer
+from cardioscan_client.triton import ServedDigitizer, TritonBackend
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "examples" / "page-photo.jpg"
@@ -140,7 +140,8 @@ def test_embedded_and_remote_give_the_same_record(answers: Answers, embedded: Ec
 
 def test_networks_over_grpc_and_remote_give_the_same_signals(server: TritonServer, answers: Answers) -> None:
     options = TritonOptions(server.grpc_address, page_timeout_s=PATIENT, request_timeout_s=PATIENT)
-    assert_same(ServedDigitizer(options).digitize(EXAMPLE).signals, answers.page)
+    with TritonBackend(options) as backend:
+        assert_same(ServedDigitizer(backend).digitize(EXAMPLE).signals, answers.page)
 
 
 def test_pages_sent_at_once_do_not_meddle(answers: Answers) -> None:

@@ -1,0 +1,22 @@
+"""Linear algebra on one thread while pages are digitized.
+
+The matrices of a page are small: more threads make them no faster, and on a busy machine far slower. And sums come out
+otherwise in the last digit with another number of threads, which the rounding of pixels carries on to 10 µV in a few
+samples, so that the same page would not give the same signals everywhere.
+"""
+
+from __future__ import annotations
+
+from threadpoolctl import threadpool_limits
+
+__all__ = ["use_one_algebra_thread"]
+
+
+def use_one_algebra_thread() -> None:
+    """Let NumPy's and SciPy's linear algebra use one thread from now on, in the whole process.
+
+    It stays so: pages overlap in several threads, and OpenBLAS lets only the thread that set the number first change
+    it. For the same reason this does nothing where the program has set another number before, in another thread. The
+    networks' threads are not touched.
+    """
+    threadpool_limits(limits=1, user_api="blas")
