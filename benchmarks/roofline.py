@@ -4,8 +4,9 @@ python -m benchmarks.roofline -n 3
 
 The floor is the longer of two times: the operations at the machine's highest rate for that precision, and the bytes
 that fused kernels must move (``benchmarks.cost``) at its memory bandwidth. GPUs: the rates that NVIDIA publishes,
-without sparsity. This machine's processor: a matrix product and a copy, measured in the same run. Where ONNX Runtime
-has TensorRT or CUDA, the networks are measured there too, tensors staying on the GPU.
+without sparsity; they were entered from memory and have yet to be held against the data sheets that they name. This
+machine's processor: a matrix product and a copy, measured in the same run. Where ONNX Runtime has TensorRT or CUDA, the
+networks are measured there too, tensors staying on the GPU.
 """
 
 from __future__ import annotations
