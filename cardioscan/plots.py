@@ -35,6 +35,11 @@ _COLOURS: Final = (
 )  # fmt: skip
 
 
+def sheet_size_mm(template: PageTemplate = STANDARD_PAGE) -> tuple[float, float]:
+    """Width and height of the sheet that :func:`plot_record` draws, mm of paper."""
+    return _LEFT_MM + template.speed_mm_per_s * RECORD_SECONDS + 3.0, _ROW_MM * template.n_rows + 10.0
+
+
 def plot_record(record: EcgRecord, ax: Axes | None = None, template: PageTemplate = STANDARD_PAGE) -> Figure:
     """Draw a record as the standard sheet: 3 rows of 4 leads and the rhythm row, gaps as gaps.
 
@@ -52,7 +57,7 @@ def plot_record(record: EcgRecord, ax: Axes | None = None, template: PageTemplat
     Raises:
         MissingDependencyError: matplotlib is not installed.
     """
-    width, height = _LEFT_MM + template.speed_mm_per_s * RECORD_SECONDS + 3.0, _ROW_MM * template.n_rows + 10.0
+    width, height = sheet_size_mm(template)
     axes = _true_scale_axes(width, height) if ax is None else ax
     axes.set(xlim=(0, width), ylim=(height, 0), aspect="equal", xticks=[], yticks=[], facecolor=_PAPER)
     for step, colour, line_width in ((1.0, _FINE, 0.3), (5.0, _COARSE, 0.5)):

@@ -12,6 +12,7 @@ edf        name.edf              -32768 (the digital minimum) and an EDF+ annota
 dicom      name.dcm              the Waveform Padding Value, -32768
 fhir       name.fhir.json        "E" in SampledData; a lead without samples carries a dataAbsentReason
 aecg       name.xml              the sample is not there: each sequence set holds the leads present in its interval
+pdf        name.pdf              a gap in the line; a report to print, not to be read back
 =========  ====================  =====================================================================================
 
 Resolution: csv 0.1 uV; npz and parquet exact (float64); all others 1 uV, +-32.767 mV where samples are 16 bit.
@@ -19,7 +20,8 @@ A value that a format cannot hold is a :class:`~cardioscan.errors.FormatError`, 
 
 Files are bytes of the record alone: no clock, no host name, so the same record gives the same bytes. No patient detail
 is known to a record, and none is written. The formats that leave the research world (edf, dicom, fhir, aecg) do not
-carry the record's name or the name of its input file either, since people name files after patients.
+carry the record's name or the name of its input file either, since people name files after patients; the pdf does, for
+the person who prints it.
 """
 
 from __future__ import annotations

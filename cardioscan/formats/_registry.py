@@ -17,6 +17,7 @@ from cardioscan.formats._arrays import encode_npz, encode_parquet
 from cardioscan.formats._dicom import encode_dicom
 from cardioscan.formats._edf import encode_edf
 from cardioscan.formats._fhir import encode_fhir
+from cardioscan.formats._pdf import encode_pdf
 from cardioscan.formats._shared import EXTRA
 from cardioscan.formats._text import encode_csv, encode_json
 from cardioscan.formats._wfdb import encode_wfdb, wfdb_record_name
@@ -76,6 +77,7 @@ _WRITERS: Final[Mapping[str, FormatWriter]] = MappingProxyType(
             FormatWriter("dicom", (".dcm",), EXTRA, encode_dicom),
             FormatWriter("fhir", (".fhir.json",), None, encode_fhir),
             FormatWriter("aecg", (".xml",), None, encode_aecg),
+            FormatWriter("pdf", (".pdf",), "plot", encode_pdf),
         )
     }
 )

@@ -77,7 +77,7 @@ def main() -> None:
     "formats",
     multiple=True,
     metavar="NAME[,NAME...]",
-    help="Further formats beside csv and json: wfdb, npz, parquet, edf, dicom, fhir, aecg.",
+    help="Further formats beside csv and json: wfdb, npz, parquet, edf, dicom, fhir, aecg, pdf (a report to print).",
 )
 @click.option("--overlay", is_flag=True, help="Also write NAME.overlay.png: the traces drawn over the page.")
 @click.option("--page", type=click.IntRange(min=1), help="Only this page of each input, from 1. Default: all pages.")

@@ -23,8 +23,9 @@ EXPECTED_FILES = {
     "dicom": [".dcm"],
     "fhir": [".fhir.json"],
     "aecg": [".xml"],
+    "pdf": [".pdf"],
 }
-PACKAGES = {"wfdb": "wfdb", "parquet": "pyarrow", "edf": "edfio", "dicom": "pydicom"}
+PACKAGES = {"wfdb": "wfdb", "parquet": "pyarrow", "edf": "edfio", "dicom": "pydicom", "pdf": "matplotlib"}
 PRIVATE_FORMATS = ["edf", "dicom", "fhir", "aecg"]
 
 
@@ -120,10 +121,10 @@ def test_value_that_does_not_fit_writes_nothing(make_record, page_signals, tmp_p
 @pytest.mark.parametrize("name", PACKAGES)
 def test_missing_package_names_the_extra(name, page_record, monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, PACKAGES[name], None)
-    with pytest.raises(MissingDependencyError, match=rf"{PACKAGES[name]}.*cardioscan\[formats\]"):
+    with pytest.raises(MissingDependencyError, match=rf"{PACKAGES[name]}.*cardioscan\[{writers()[name].extra}\]"):
         write_record(page_record, tmp_path / "out", ["csv", name])
     assert not (tmp_path / "out").exists()
-    assert writers()[name].extra == "formats"
+    assert writers()[name].extra == ("plot" if name == "pdf" else "formats")
 
 
 def test_failed_replacement_keeps_the_old_file_and_leaves_no_temporary(page_record, tmp_path, monkeypatch):
