@@ -1,1 +1,1 @@
-"""Commands of ``cardioscan`` that have a module of their own."""
+"""The commands of ``cardioscan``, a module each."""

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from cardioscan_client.commands._shared import NOT_ALL, OK
+
 
 @click.command()
 @click.option("--models", type=click.Path(file_okay=False, path_type=Path), help="Folder of the networks.")
@@ -47,4 +49,4 @@ def doctor(
         click.echo(f"{finding.state:8}{finding.subject}: {finding.said}")
         if finding.advice:
             click.echo(f"{'':8}-> {finding.advice}")
-    raise click.exceptions.Exit(1 if troubled else 0)
+    raise click.exceptions.Exit(NOT_ALL if troubled else OK)

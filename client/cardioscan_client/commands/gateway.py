@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from cardioscan_client.commands._shared import NOT_ALL, OK, require
+
 _PEM = click.Path(dir_okay=False, path_type=Path)
 _EMBEDDED_JOBS, _SERVED_JOBS = 1, 4
 _LOOK_S = 2.0
@@ -81,9 +83,6 @@ def gateway(
     """
     import asyncio
     import contextlib
-    from importlib.util import find_spec
-
-    from cardioscan.errors import MissingDependencyError
 
     for module, package in (
         ("grpc", "grpcio"),
@@ -92,8 +91,7 @@ def gateway(
         ("grpc_status", "grpcio-status"),
         ("prometheus_client", "prometheus-client"),
     ):
-        if find_spec(module) is None:
-            raise MissingDependencyError(package, "gateway", "Serving over gRPC")
+        require(module, "gateway", "Serving over gRPC", package)
 
     from cardioscan.images import ImageLimits
     from cardioscan.pipeline import DigitizerOptions
@@ -131,7 +129,7 @@ def gateway(
             stack.callback(backend.close)
         finished = asyncio.run(run_gateway(Gateway(work, options), ready))
     click.echo("stopped" if finished else "stopped; some pages under way were not finished")
-    raise click.exceptions.Exit(0 if finished else 1)
+    raise click.exceptions.Exit(OK if finished else NOT_ALL)
 
 
 def _secret(path: Path) -> str:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from pathlib import Path
 
 import click
 
-from cardioscan.errors import MissingDependencyError
+from cardioscan_client.commands._shared import require
 
 _NEEDED = {
     "fastapi": "fastapi",
@@ -75,8 +74,7 @@ def web(
       cardioscan web --host 0.0.0.0 --allowed-host ecg.example.org --token SECRET
     """
     for module, package in _NEEDED.items():
-        if find_spec(module) is None:
-            raise MissingDependencyError(package, "web", "The web page")
+        require(module, "web", "The web page", package)
     from cardioscan.images import ImageLimits
     from cardioscan.pipeline import Digitizer, DigitizerOptions
     from cardioscan.specs import SPECS, find_model_file

@@ -1,0 +1,27 @@
+"""What several commands share: exit statuses, and asking for a package before work begins."""
+
+from __future__ import annotations
+
+import click
+
+from cardioscan.errors import MissingDependencyError
+
+OK, NOT_ALL, WRONG_CALL, INTERRUPTED = 0, 1, 2, 130
+"""Exit statuses: all is well; something is not (a page was refused, a finding); the call itself is wrong; Ctrl-C."""
+
+
+class WrongCall(click.ClickException):
+    """An error about the call: one sentence on stderr and exit status 2."""
+
+    exit_code = WRONG_CALL
+
+
+def require(module: str, extra: str, purpose: str, package: str = "") -> None:
+    """Raise ``MissingDependencyError`` where a module cannot be found; ``package`` is its distribution's name.
+
+    Nothing is imported.
+    """
+    from importlib.util import find_spec
+
+    if find_spec(module) is None:
+        raise MissingDependencyError(package or module, extra, purpose)

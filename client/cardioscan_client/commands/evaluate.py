@@ -1,0 +1,57 @@
+"""``cardioscan evaluate``: results against ground truth."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cardioscan.errors import MissingDependencyError
+from cardioscan_client.commands._shared import require
+
+
+@click.command()
+@click.argument("pred", type=click.Path(exists=True, path_type=Path))
+@click.argument("truth", type=click.Path(exists=True, path_type=Path))
+@click.option(
+    "--printed",
+    type=click.Choice(["auto", "all", "standard"]),
+    default="auto",
+    show_default=True,
+    help="Which samples of the truth are on the page; auto: the standard layout's where the truth has no gap.",
+)
+@click.option(
+    "--clinical/--no-clinical",
+    default=None,
+    help="Compare heart rate, PR, QRS, QT and ST level too.  [default: where neurokit2 is installed]",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of tables.")
+def evaluate(pred: Path, truth: Path, printed: Any, clinical: bool | None, as_json: bool) -> None:
+    """Score digitized pages against ground truth.
+
+    PRED is a folder that 'cardioscan digitize' wrote, or one of its files; TRUTH a WFDB header (.hea), an .npz, or a
+    folder of them. A page belongs to the truth whose name begins its own: out/00012-p2.csv to truth/00012.hea.
+
+    \b
+    Examples:
+      cardioscan evaluate out/ truth/
+      cardioscan evaluate out/00012.csv truth/00012.hea --json
+    """
+    from cardioscan.evaluation import evaluate_paths
+    from cardioscan_client.report import print_evaluation
+
+    if clinical is not False:
+        try:
+            require("neurokit2", "clinical", "Measuring heart rate and intervals")
+        except MissingDependencyError as missing:
+            if clinical:
+                raise
+            click.echo(f"no clinical measures: {missing}", err=True)
+            clinical = False
+    evaluation = evaluate_paths(pred, truth, printed, clinical is not False)
+    if as_json:
+        click.echo(json.dumps(evaluation.to_json_dict(), indent=2))
+    else:
+        print_evaluation(evaluation)
