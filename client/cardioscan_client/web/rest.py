@@ -84,7 +84,8 @@ def rest_routes(jobs: Jobs) -> APIRouter:
         request: Request,
         page: Annotated[int, Query(ge=1, description="Page of a PDF or TIFF, from 1.")] = 1,
         format: Annotated[
-            str, Query(description="json (with samples), csv, wfdb, npz, parquet, edf, dicom, fhir, aecg, pdf, ... or all.")
+            str,
+            Query(description="json (with samples), csv, wfdb, npz, parquet, edf, dicom, fhir, aecg, pdf, ... or all."),
         ] = "json",
     ) -> Response:
         """Digitize one page and answer with its record.
