@@ -69,7 +69,7 @@ $(BIN)/python:
 	exit 1
 
 $(BASE): pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet -e '.[formats,plot]'
+	$(BIN)/python -m pip install --quiet -e '.[formats,openvino,plot]'
 	@touch $@
 
 # torch, torchvision and timm are named together so that pip picks versions that belong together.

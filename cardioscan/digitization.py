@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from cardioscan.geometry import Floats
 from cardioscan.images import DEFAULT_LIMITS, ImageLimits
+from cardioscan.inference import Engine
 from cardioscan.page import STANDARD_PAGE, PageTemplate
 from cardioscan.record import EcgRecord
 
@@ -43,6 +44,8 @@ class DigitizerOptions:
         savitzky_golay: smooth the signals lightly.
         models: a model repository for the embedded backend; None takes the released one.
         threads: threads of the embedded backend; 0 uses all cores.
+        engine: what computes the networks in the embedded backend: ``onnxruntime``, ``openvino`` (extra ``openvino``)
+            or ``auto`` (OpenVINO where it is installed and no GPU is to be used).
         limits: bounds on input images.
     """
 
@@ -57,6 +60,7 @@ class DigitizerOptions:
     savitzky_golay: bool = False
     models: str | Path | None = None
     threads: int = 0
+    engine: Engine = "auto"
     limits: ImageLimits = DEFAULT_LIMITS
 
 

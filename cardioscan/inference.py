@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cardioscan.errors import ModelError
+from cardioscan.errors import MissingDependencyError, ModelError
 from cardioscan.specs import SPECS, check_model_file, find_model_file
 
+_ABSENT = object()
 Tensors = Mapping[str, NDArray[Any]]
+Engine = Literal["auto", "onnxruntime", "openvino"]
+"""What computes the networks in this process; ``auto`` is OpenVINO where it is installed and no GPU is to be used."""
+Runner = Callable[[Sequence[str], Tensors], list[NDArray[Any]]]
+"""Runs one network: (names of the wanted outputs, inputs by name) to the outputs. Several threads may call it."""
 
 
 @runtime_checkable
@@ -45,15 +52,16 @@ def check_tensors(model: str, inputs: Tensors) -> None:
 
 
 class OnnxBackend:
-    """The networks in this process, on ONNX Runtime.
+    """The networks in this process, from their ONNX files, on ONNX Runtime or OpenVINO.
 
-    Sessions are opened on first use and shared by threads. Weights are stored as float16 and computed in float32.
+    Networks are opened on first use and shared by threads. Weights are stored as float16 and computed in float32.
 
     Args:
         repository: a model repository; None looks where ``cardioscan.specs.repository_candidates`` says.
         threads: threads of the arithmetic; 0 uses all cores.
         verify: compare each file's SHA-256 with the release when it is opened.
         providers: ONNX Runtime execution providers; None takes CUDA where the installed runtime has it, else the CPU.
+        engine: what computes them; providers that are given speak for ONNX Runtime.
     """
 
     def __init__(
@@ -62,49 +70,113 @@ class OnnxBackend:
         threads: int = 0,
         verify: bool = True,
         providers: list[str] | None = None,
+        engine: Engine = "auto",
     ) -> None:
         self._repository, self._threads, self._verify, self._providers = repository, threads, verify, providers
-        self._sessions: dict[str, Any] = {}
+        self._engine = engine
+        self._runners: dict[str, Runner] = {}
         self._hashes: dict[str, str] = {}
         self._lock = threading.Lock()
 
     def infer(self, model: str, inputs: Tensors) -> dict[str, NDArray[Any]]:
         """Run a network; raises ``ModelError`` when its file or the inputs do not fit."""
         check_tensors(model, inputs)
-        session = self._session(model)
         names = [tensor.name for tensor in SPECS[model].outputs]
-        return dict(zip(names, session.run(names, dict(inputs)), strict=True))
+        return dict(zip(names, self._runner(model)(names, inputs), strict=True))
 
     def model_versions(self) -> dict[str, tuple[str, str]]:
         """Version and SHA-256 (empty where it was not verified) of each model opened so far."""
         with self._lock:
             return {name: (str(SPECS[name].version), digest) for name, digest in sorted(self._hashes.items())}
 
-    def _session(self, model: str) -> Any:
+    def _runner(self, model: str) -> Runner:
         with self._lock:
-            if model not in self._sessions:
+            if model not in self._runners:
                 path = find_model_file(model, self._repository)
                 assert path is not None  # find_model_file raises unless missing_ok
                 self._hashes[model] = check_model_file(model, path) if self._verify else ""
-                self._sessions[model] = self._open(path)
-            return self._sessions[model]
+                wanted = "onnxruntime" if self._providers else choose_engine(self._engine)
+                self._runners[model] = (
+                    _open_openvino(path, self._threads)
+                    if wanted == "openvino"
+                    else _open_onnxruntime(path, self._threads, self._providers)
+                )
+            return self._runners[model]
 
-    def _open(self, path: Path) -> Any:
-        try:
-            import onnxruntime
-        except ImportError as error:  # installed but broken, for it is a core dependency
-            raise ModelError(f"ONNX Runtime cannot be loaded: {error}. Reinstall the package onnxruntime") from error
-        onnxruntime.disable_telemetry_events()  # where a build has them, nothing is to leave a hospital's machine
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = self._threads
-        options.log_severity_level = 3
-        # The arena keeps the peak of the largest network for ever; without it memory goes back between stages.
-        options.enable_cpu_mem_arena = False
-        available = onnxruntime.get_available_providers()
-        preferred = self._providers or [
-            name for name in ("CUDAExecutionProvider", "CPUExecutionProvider") if name in available
-        ]
-        try:
-            return onnxruntime.InferenceSession(str(path), options, providers=preferred)
-        except Exception as error:  # onnxruntime raises several classes of its own, all plain Exceptions
-            raise ModelError(f"ONNX Runtime cannot open {path}: {error}") from error
+
+def choose_engine(engine: Engine = "auto") -> Literal["onnxruntime", "openvino"]:
+    """What will compute the networks here.
+
+    Raises:
+        MissingDependencyError: OpenVINO is asked for by name and not installed.
+    """
+    installed = find_spec("openvino") is not None
+    if engine == "openvino" and not installed:
+        raise MissingDependencyError("openvino", "openvino", "Computing with OpenVINO")
+    if engine != "auto":
+        return engine
+    return "openvino" if installed and "CUDAExecutionProvider" not in _providers_here() else "onnxruntime"
+
+
+def _providers_here() -> list[str]:
+    try:
+        import onnxruntime
+    except ImportError as error:  # installed but broken, for it is a core dependency
+        raise ModelError(f"ONNX Runtime cannot be loaded: {error}. Reinstall the package onnxruntime") from error
+    onnxruntime.disable_telemetry_events()  # where a build has them, nothing is to leave a hospital's machine
+    return list(onnxruntime.get_available_providers())
+
+
+def _open_onnxruntime(path: Path, threads: int, providers: list[str] | None) -> Runner:
+    available = _providers_here()
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    # The arena keeps the peak of the largest network for ever; without it memory goes back between stages.
+    options.enable_cpu_mem_arena = False
+    preferred = providers or [name for name in ("CUDAExecutionProvider", "CPUExecutionProvider") if name in available]
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=preferred)
+    except Exception as error:  # onnxruntime raises several classes of its own, all plain Exceptions
+        raise ModelError(f"ONNX Runtime cannot open {path}: {error}") from error
+    return lambda names, inputs: session.run(list(names), dict(inputs))
+
+
+def _open_openvino(path: Path, threads: int) -> Runner:
+    openvino = _import_openvino()
+    properties: dict[str, Any] = {"NUM_STREAMS": 1, "INFERENCE_PRECISION_HINT": "f32"}
+    # Pinned threads of several processes would all sit on the first cores.
+    properties["ENABLE_CPU_PINNING"] = False
+    if threads:
+        properties["INFERENCE_NUM_THREADS"] = threads
+    try:
+        core = openvino.Core()
+        compiled = core.compile_model(core.read_model(path), "CPU", properties)
+    except Exception as error:  # openvino raises plain RuntimeErrors
+        raise ModelError(f"OpenVINO cannot open {path}: {error}") from error
+
+    def run(names: Sequence[str], inputs: Tensors) -> list[NDArray[Any]]:
+        # A request of its own for every call: threads cannot meet in it, and its memory goes back between stages.
+        request = compiled.create_infer_request()
+        request.infer(dict(inputs), share_inputs=True)
+        return [np.array(request.get_tensor(name).data) for name in names]
+
+    return run
+
+
+def _import_openvino() -> Any:
+    """The package, without the usage statistics that its model converter (not used here) may send to its makers."""
+    reporter = "openvino_telemetry"
+    known = sys.modules.get(reporter, _ABSENT)
+    if known is _ABSENT:
+        sys.modules[reporter] = None  # type: ignore[assignment]  # Python's own way to say "not there": a stub is used
+    try:
+        import openvino
+    except ImportError as error:
+        raise ModelError(f"OpenVINO cannot be loaded: {error}. Reinstall the package openvino, or remove it") from error
+    finally:
+        if known is _ABSENT:
+            sys.modules.pop(reporter, None)
+    return openvino

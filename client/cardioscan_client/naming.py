@@ -33,7 +33,7 @@ def unique_stems(files: Sequence[Path]) -> list[str]:
     for stem in wanted:
         key = stem.casefold()
         match = _PAGE_OF_DOCUMENT.fullmatch(key)
-        clash = match is not None and any(_may_have_pages(file) for file in documents.get(match[1], ()))
+        clash = match is not None and any(may_have_pages(file) for file in documents.get(match[1], ()))
         number = 1
         while key in taken or clash:
             number += 1
@@ -62,7 +62,8 @@ def printable(text: str | os.PathLike[str]) -> str:
     return os.fspath(text).encode("utf-8", "replace").decode()
 
 
-def _may_have_pages(file: Path) -> bool:
+def may_have_pages(file: Path) -> bool:
+    """Whether a file begins as a PDF or TIFF does; False where it cannot be read."""
     try:
         with file.open("rb") as stream:
             head = stream.read(_SNIFFED_BYTES)

@@ -18,6 +18,7 @@ import cv2
 from cardioscan.errors import CardioscanError, RefusalCode
 from cardioscan.record import EcgRecord, Reason
 from cardioscan_client.batch import BatchOptions, DigitizerFactory, PageJob, PageResult, PageRunner, write_page
+from cardioscan_client.naming import may_have_pages
 
 Answer: TypeAlias = "PageResult | str"
 """What a worker sends back: a result, or the message of an error that ends the whole batch."""
@@ -44,7 +45,7 @@ def default_jobs(served: bool, files: Sequence[Path]) -> int:
     """
     if not served:
         return 1
-    documents = any(file.suffix.lower() in _DOCUMENTS for file in files)
+    documents = any(file.suffix.lower() in _DOCUMENTS or (not file.suffix and may_have_pages(file)) for file in files)
     return min(available_cpus() + 1, MAX_SERVED_JOBS, MAX_SERVED_JOBS if documents else max(1, len(files)))
 
 

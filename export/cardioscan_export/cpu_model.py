@@ -1,14 +1,17 @@
-"""The ``model.py`` of the CPU flavour: one network on ONNX Runtime inside Triton's Python backend.
+"""The ``model.py`` of the CPU flavour: one network on OpenVINO or ONNX Runtime inside Triton's Python backend.
 
 ``cardioscan_export.repository`` copies this file beside ``model.onnx``; Triton runs it, nothing imports it. It needs
-NumPy and ONNX Runtime and no CardioScan, so that the repository stands on its own.
+NumPy and OpenVINO or ONNX Runtime and no CardioScan, so that the repository stands on its own. Which of the two is
+taken, and how it is set, is as in ``cardioscan.inference``: a page is to give the same signals here and there.
 """
 
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +43,6 @@ class TritonPythonModel:
 
     def initialize(self, args: dict[str, str]) -> None:
         """Open the session; raises ``TritonModelException`` where the file is not the one that was released."""
-        import onnxruntime
-
         silence_capsules()
         config = json.loads(args["model_config"])
         parameters = {key: value["string_value"] for key, value in config.get("parameters", {}).items()}
@@ -49,15 +50,46 @@ class TritonPythonModel:
         found, wanted = hashlib.sha256(path.read_bytes()).hexdigest(), parameters.get("sha256", "")
         if wanted and found != wanted:
             raise pb_utils.TritonModelException(f"{path} has the SHA-256 {found}, not {wanted}: copy it again")
+        threads = int(parameters.get("threads", "0"))
+        if importlib.util.find_spec("openvino") is not None:
+            self._run_page = self._open_openvino(path, threads)
+        else:
+            self._run_page = self._open_onnxruntime(path, threads)
+        self.inputs = [tensor["name"] for tensor in config["input"]]
+        self.outputs = [tensor["name"] for tensor in config["output"]]
+
+    def _open_onnxruntime(self, path: Path, threads: int) -> Callable[[dict[str, NDArray[Any]]], list[NDArray[Any]]]:
+        import onnxruntime
+
         onnxruntime.disable_telemetry_events()
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = int(parameters.get("threads", "0"))
+        options.intra_op_num_threads = threads
         options.log_severity_level = 3
         # As in the embedded backend: the arena would keep the peak of the largest page for ever.
         options.enable_cpu_mem_arena = False
-        self.session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        self.inputs = [tensor["name"] for tensor in config["input"]]
-        self.outputs = [tensor["name"] for tensor in config["output"]]
+        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        return lambda page: session.run(self.outputs, page)
+
+    def _open_openvino(self, path: Path, threads: int) -> Callable[[dict[str, NDArray[Any]]], list[NDArray[Any]]]:
+        # Not its usage statistics: nothing is to leave a hospital's machine.
+        sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+        import openvino
+
+        core = openvino.Core()
+        properties: dict[str, Any] = {
+            "NUM_STREAMS": 1,
+            "INFERENCE_PRECISION_HINT": "f32",
+            "ENABLE_CPU_PINNING": False,
+            **({"INFERENCE_NUM_THREADS": threads} if threads else {}),
+        }
+        compiled = core.compile_model(core.read_model(path), "CPU", properties)
+
+        def run(page: dict[str, NDArray[Any]]) -> list[NDArray[Any]]:
+            request = compiled.create_infer_request()
+            request.infer(page, share_inputs=True)
+            return [np.array(request.get_tensor(name).data) for name in self.outputs]
+
+        return run
 
     def execute(self, requests: list[Any]) -> None:
         """Answer each request as soon as it is done; an error of one is the trouble of that one alone."""
@@ -81,7 +113,7 @@ class TritonPythonModel:
         """Run the pages of a request one by one: on a CPU a batch is no faster and its memory adds up."""
         n_pages = len(next(iter(given.values())))
         pages = [
-            self.session.run(self.outputs, {name: array[page : page + 1] for name, array in given.items()})
+            self._run_page({name: array[page : page + 1] for name, array in given.items()})
             for page in range(n_pages)
         ]
         if n_pages == 1:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -79,11 +83,12 @@ def digitize(
     token: str | None,
     **pipeline: Any,
 ) -> None:
-    """Digitize ECG pages: files, folders and glob patterns; every page of a PDF or TIFF.
+    """Digitize ECG pages: files, folders, glob patterns and - for standard input; every page of a PDF or TIFF.
 
     Each page becomes NAME.csv (12 leads, mV, 500 Hz) and NAME.json (outcome, confidence, models), where NAME is the
-    input's name without its ending, with -p1, -p2, ... for the pages of a longer document. A page that cannot be read
-    is refused, with a reason, and gets NAME.json only. Existing results of the same name are replaced.
+    input's name without its ending (stdin for standard input), with -p1, -p2, ... for the pages of a longer document. A
+    page that cannot be read is refused, with a reason, and gets NAME.json only. Existing results of the same name are
+    replaced.
 
     Exit status: 0 every page was digitized, 1 some were not, 2 the call is wrong.
 
@@ -92,6 +97,7 @@ def digitize(
       cardioscan digitize page.jpg -o out/ --overlay
       cardioscan digitize report.pdf --page 2 -o out/
       cardioscan digitize 'archive/**/*.jpg' --jobs 4 --json -o out/ > log.jsonl
+      scanimage --format=png | cardioscan digitize - -o out/
       cardioscan digitize scans/ --server localhost:8001 --timeout 60 --jobs 4 -o out/
     """
     # Before NumPy is imported, here and in the workers: the threads of its linear algebra would fight with the networks
@@ -103,8 +109,6 @@ def digitize(
     from cardioscan_client.pool import available_cpus, default_jobs
     from cardioscan_client.report import BatchReport
 
-    files = expand_inputs(inputs)
-    jobs = jobs or default_jobs(server is not None, files)
     names = [name for text in formats for name in text.split(",") if name.strip()]
     options = BatchOptions(
         directory=output,
@@ -113,17 +117,45 @@ def digitize(
         page=None if page is None else page - 1,
         models=models,
         pipeline={key: value for key, value in pipeline.items() if value is not None},
-        threads=max(1, available_cpus() // jobs),
         server=_reach(server, page_timeout_s=timeout, tls=tls, ca_file=tls_ca, token=token),
     )
-    output.mkdir(parents=True, exist_ok=True)
-    for file, stem in zip(files, unique_stems(files), strict=True):
-        if stem != safe_stem(file):
-            click.echo(f"{printable(file)}: another input has the same name, so its results are {stem}.*", err=True)
-    with BatchReport(len(files), output, as_json) as report:
-        for result in run_batch(files, options, jobs):
-            report.add(result)
+    with _readable(inputs) as (paths, piped):
+        files = expand_inputs(paths)
+        jobs = jobs or default_jobs(server is not None, files)
+        options = replace(options, threads=max(1, available_cpus() // jobs))
+        # Nobody knows standard input by the path of its temporary file.
+        shown = {printable(path): path.name if path == piped else printable(path) for path in files}
+        output.mkdir(parents=True, exist_ok=True)
+        for file, stem in zip(files, unique_stems(files), strict=True):
+            if stem != safe_stem(file):
+                name = shown[printable(file)]
+                click.echo(f"{name}: another input has the same name, so its results are {stem}.*", err=True)
+        with BatchReport(len(files), output, as_json) as report:
+            for result in run_batch(files, options, jobs):
+                report.add(replace(result, source=shown[result.source]))
     raise click.exceptions.Exit(OK if report.all_complete else NOT_ALL)
+
+
+@contextmanager
+def _readable(inputs: Sequence[str]) -> Iterator[tuple[list[str], Path | None]]:
+    """The inputs with a file in place of standard input, and that file; None where standard input is not among them.
+
+    Raises:
+        click.UsageError: standard input is named twice, is closed or is a terminal.
+    """
+    from cardioscan_client.stdin import STANDARD_INPUT, standard_input
+
+    if STANDARD_INPUT not in inputs:
+        yield list(inputs), None
+        return
+    if inputs.count(STANDARD_INPUT) > 1:
+        raise click.UsageError("standard input (-) can be read once only")
+    if sys.stdin is None or sys.stdin.closed:
+        raise click.UsageError("standard input (-) is closed")
+    if sys.stdin.isatty():
+        raise click.UsageError("standard input (-) is a terminal: redirect a file or a pipe to it")
+    with standard_input(sys.stdin.buffer) as path:
+        yield [str(path) if text == STANDARD_INPUT else text for text in inputs], path
 
 
 def _reach(server: str | None, **options: Any) -> Any:
