@@ -83,8 +83,8 @@ def test_beside_files_and_in_worker_processes(temporary: Path, tmp_path: Path) -
     with start(tmp_path / "stdin.png", "-", "--json", "--jobs", 2, "-o", tmp_path / "out") as process:
         output, errors = process.communicate(b"no picture")
     assert process.returncode == 1, errors
-    found = {line["name"]: (line["source"], line["reasons"][0]["code"]) for line in map(json.loads, output.splitlines())}
-    assert found == {
+    lines = [json.loads(line) for line in output.splitlines()]
+    assert {line["name"]: (line["source"], line["reasons"][0]["code"]) for line in lines} == {
         "stdin": (str(tmp_path / "stdin.png"), "empty_file"),
         "stdin-2": ("stdin", "not_an_image"),
     }
