@@ -12,11 +12,11 @@ from typing import Any
 
 import click
 
-from cardioscan_client.commands._shared import NOT_ALL, OK
+from cardioscan_client.commands._shared import NOT_ALL, OK, complete_files
 
 
 @click.command()
-@click.argument("inputs", nargs=-1, required=True, metavar="INPUTS...")
+@click.argument("inputs", nargs=-1, required=True, metavar="INPUTS...", shell_complete=complete_files)
 @click.option(
     "-o", "--output", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder to write to."
 )
@@ -65,7 +65,9 @@ from cardioscan_client.commands._shared import NOT_ALL, OK
     "--timeout", type=click.FloatRange(min=0, min_open=True), default=120, show_default=True, help="Seconds per page."
 )
 @click.option("--tls", is_flag=True, help="Encrypt the connection to the server.")
-@click.option("--tls-ca", metavar="FILE", help="Certificates (PEM) to trust; implies --tls.")
+@click.option(
+    "--tls-ca", metavar="FILE", shell_complete=complete_files, help="Certificates (PEM) to trust; implies --tls."
+)
 @click.option("--token", envvar="CARDIOSCAN_TOKEN", help="Password of the server. Default: $CARDIOSCAN_TOKEN.")
 def digitize(
     inputs: tuple[str, ...],

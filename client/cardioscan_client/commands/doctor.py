@@ -7,14 +7,19 @@ from pathlib import Path
 
 import click
 
-from cardioscan_client.commands._shared import NOT_ALL, OK
+from cardioscan_client.commands._shared import NOT_ALL, OK, complete_files
 
 
 @click.command()
 @click.option("--models", type=click.Path(file_okay=False, path_type=Path), help="Folder of the networks.")
 @click.option("--server", metavar="HOST:PORT", help="Also try this Triton server.")
 @click.option("--timeout", type=click.FloatRange(min=0, min_open=True), default=10, show_default=True, help="Seconds.")
-@click.option("--tls-ca", metavar="FILE", help="Encrypt to the server; certificates (PEM) to trust.")
+@click.option(
+    "--tls-ca",
+    metavar="FILE",
+    shell_complete=complete_files,
+    help="Encrypt to the server; certificates (PEM) to trust.",
+)
 @click.option("--token", envvar="CARDIOSCAN_TOKEN", help="Password of the server. Default: $CARDIOSCAN_TOKEN.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per finding.")
 def doctor(

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from cardioscan_client.commands._shared import NOT_ALL, OK, require
+from cardioscan_client.commands._shared import NOT_ALL, OK, complete_files, require
 
 _PEM = click.Path(dir_okay=False, path_type=Path)
 _EMBEDDED_JOBS, _SERVED_JOBS = 1, 4
@@ -47,7 +47,12 @@ _RECONNECT_S = 5.0
     "--server-wait", type=click.FloatRange(min=0), default=0, help="Seconds to wait for --server at the start."
 )
 @click.option("--server-tls", is_flag=True, help="Encrypt the connection to --server.")
-@click.option("--server-tls-ca", metavar="FILE", help="Certificates (PEM) to trust there; implies --server-tls.")
+@click.option(
+    "--server-tls-ca",
+    metavar="FILE",
+    shell_complete=complete_files,
+    help="Certificates (PEM) to trust there; implies --server-tls.",
+)
 @click.option("--server-token", envvar="CARDIOSCAN_TOKEN", help="Password of --server.  [default: $CARDIOSCAN_TOKEN]")
 @click.option("--models", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Folder of the networks.")
 @click.option("--threads", type=click.IntRange(min=0), default=0, help="Threads per network here; 0: all cores.")

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from cardioscan_client.commands._shared import complete_files
+
 
 @click.command()
 @click.option(
@@ -18,6 +20,7 @@ import click
     default="simulated",
     show_default=True,
     metavar="PATH|simulated",
+    shell_complete=complete_files,
     help="Signals to draw: an .npz archive or a folder of WFDB records.",
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Start of all randomness.")

@@ -9,17 +9,22 @@ from typing import Any
 import click
 
 from cardioscan.training.options import NETWORKS, TrainingOptions
-from cardioscan_client.commands._shared import require
+from cardioscan_client.commands._shared import complete_files, require
 
 
 @click.command()
 @click.argument("network", type=click.Choice(NETWORKS))
-@click.option("--signals", metavar="PATH", help="An .npz archive or a folder of WFDB records. Default: simulated.")
+@click.option(
+    "--signals",
+    metavar="PATH",
+    shell_complete=complete_files,
+    help="An .npz archive or a folder of WFDB records. Default: simulated.",
+)
 @click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="How long to train.")
 @click.option("--steps", type=click.IntRange(min=0), help="Stop after so many steps; 0: by time alone.")
 @click.option("--batch-size", type=click.IntRange(min=0), help="Pages per step; 0: the network's own default.")
 @click.option("--lr", "learning_rate", type=click.FloatRange(min=0, min_open=True), help="Peak learning rate of AdamW.")
-@click.option("--resume", metavar="PATH|released|none", help="Weights to go on from.")
+@click.option("--resume", metavar="PATH|released|none", shell_complete=complete_files, help="Weights to go on from.")
 @click.option(
     "--checkpoint-dir", "directory", type=click.Path(file_okay=False, path_type=Path), help="Where checkpoints go."
 )

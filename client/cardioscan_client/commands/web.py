@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from cardioscan_client.commands._shared import require
+from cardioscan_client.commands._shared import complete_files, require
 
 _NEEDED = {
     "fastapi": "fastapi",
@@ -44,7 +44,12 @@ _NEEDED = {
     show_default=True,
     help="Seconds per page on the server.",
 )
-@click.option("--tls-ca", metavar="FILE", help="Encrypt to the server; certificates (PEM) to trust.")
+@click.option(
+    "--tls-ca",
+    metavar="FILE",
+    shell_complete=complete_files,
+    help="Encrypt to the server; certificates (PEM) to trust.",
+)
 @click.option("--server-token", envvar="CARDIOSCAN_TOKEN", help="Password of the server. Default: $CARDIOSCAN_TOKEN.")
 def web(
     host: str,
