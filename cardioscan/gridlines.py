@@ -21,13 +21,14 @@ from typing import Any, Final
 
 import cv2
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
-from scipy.ndimage import map_coordinates
+from scipy.ndimage import spline_filter1d
 
 from cardioscan.geometry import Floats, robust_lattice, slide_nodes, smooth_lattice
 from cardioscan.gridphase import channel_range
 from cardioscan.page import STANDARD_PAGE, PageTemplate
-from cardioscan.rectification import dense_map, rectify
+from cardioscan.rectification import dense_map, sample_page, soften
 
 __all__ = ["LineReport", "measure_lines", "refine_lines"]
 
@@ -87,6 +88,7 @@ def refine_lines(
     template: PageTemplate = STANDARD_PAGE,
     ink: NDArray[np.uint8] | None = None,
     rounds: int = 2,
+    softened: bool = False,
 ) -> tuple[Floats, LineReport]:
     """Move the nodes of a lattice onto the printed lines, one by one.
 
@@ -98,6 +100,7 @@ def refine_lines(
         ink: (height, width) uint8 in the flat page that ``nodes`` give: where trace is, 255 = certainly. It is left
             out, or a QRS beside a line would pull it.
         rounds: how often the page is flattened and measured anew; the displacement is always smoothed as a whole.
+        softened: whether the picture has been through :func:`cardioscan.rectification.soften` already.
 
     Returns:
         The nodes, same shape, and a report.
@@ -110,7 +113,9 @@ def refine_lines(
     report = LineReport(False, 0.0, float("nan"), 0.0, (0.0, 0.0))
     for turn in range(rounds):
         maps = dense_map(current, template, template.width, template.height)
-        page, valid = rectify(image, maps)
+        if not softened:
+            image, softened = soften(image, maps), True
+        page, valid = sample_page(image, maps)
         dark, bright = channel_range(page)
         open_ = _open(bright.astype(np.float32), valid, known_ink)
         field = _flattened(255 - dark.astype(np.float32), open_)
@@ -180,25 +185,52 @@ def _measure(field: FloatMap, open_: FloatMap, places: Floats, centres: Floats) 
     weight = seen[:, column] * inside * taper
     usable = weight.sum(axis=-1) / taper.sum() > _MIN_OPEN
 
-    rows = np.broadcast_to(np.arange(len(centres))[:, None, None], weight.shape)
+    strips = _Strips(profiles, places)
     displacement = np.zeros(usable.shape)
     variance = np.full(usable.shape, np.inf)
     if not usable.any():
         return displacement, variance
     for turn in range(_FITS):
-        where = np.stack([rows, np.clip(nominal + displacement[..., None], 0, size - 1)])
-        sampled = map_coordinates(profiles, where, order=3, mode="nearest")
+        sampled = strips.at(displacement)
         if turn == 0:
             # What all lines share is found first: a profile made symmetric about the wrong place has two humps.
             displacement += _common_shift(sampled[usable], taper)
-            where[1] = np.clip(nominal + displacement[..., None], 0, size - 1)
-            sampled = map_coordinates(profiles, where, order=3, mode="nearest")
+            sampled = strips.at(displacement)
         typical = _typical_line(sampled[usable], taper)
         step, variance = _fit_line(sampled, weight, offsets, typical)
         variance = np.where(usable, variance, np.inf)
         step = np.where(np.isfinite(variance), np.clip(step, -_MAX_STEP_PX, _MAX_STEP_PX), 0.0)
         displacement = np.clip(displacement + step, -_MAX_MOVE_PX, _MAX_MOVE_PX)
     return np.where(np.isfinite(variance), displacement, 0.0), variance
+
+
+class _Strips:
+    """The stretches of profiles (n, size) around places (m,), sampled with an offset by a cubic spline.
+
+    All samples of one stretch stand at the same fraction of a pixel, so they share the spline's four weights. Outside
+    the profile its last value goes on.
+    """
+
+    _PAD: Final = _REACH + round(_MAX_MOVE_PX) + 4
+
+    def __init__(self, profiles: Floats, places: Floats) -> None:
+        padded = np.pad(profiles, ((0, 0), (self._PAD, self._PAD)), mode="edge")
+        coefficients = spline_filter1d(padded, order=3, axis=1, mode="nearest")
+        self._stretches = sliding_window_view(coefficients, 2 * _REACH + 4, axis=1)
+        self._places = places + self._PAD - _REACH - 1
+
+    def at(self, displacement: Floats) -> Floats:
+        """Samples (n, m, 2 _REACH + 1) of the stretches moved by (n, m) px."""
+        start = self._places + displacement
+        first = np.clip(np.floor(start).astype(np.int64), 0, self._stretches.shape[1] - 1)
+        t = np.clip(start - first, 0.0, 1.0)[..., None]
+        taken = self._stretches[np.arange(len(first))[:, None], first]
+        weights = [(1 - t) ** 3 / 6, (3 * t**3 - 6 * t**2 + 4) / 6, (1 + 3 * t + 3 * t**2 - 3 * t**3) / 6, t**3 / 6]
+        width = 2 * _REACH + 1
+        sampled = weights[0] * taken[..., :width]
+        for place, weight in enumerate(weights[1:], 1):
+            sampled += weight * taken[..., place : place + width]
+        return np.asarray(sampled, np.float64)
 
 
 def _common_shift(sampled: Floats, taper: Floats) -> float:
@@ -287,14 +319,11 @@ def _believed(total: Floats, variance: Floats) -> Floats:
 def _pattern_share(total: Floats, pattern: Floats, weights: Floats) -> float:
     """How much of a pattern the displacement holds beside what is smooth: the factor that leaves the least behind."""
 
-    def left(factor: float) -> float:
-        rest = total - factor * pattern
-        smooth = smooth_lattice(rest[..., None], weights + 1e-9, 30.0)[..., 0]
-        return float((weights * (rest - smooth) ** 2).sum())
-
-    none, half, whole = left(0.0), left(0.5), left(1.0)
-    curvature = 2 * (none + whole - 2 * half)
-    return float((none - whole + curvature) / (2 * curvature)) if curvature > 1e-12 else 0.0
+    both = np.stack([total, pattern], axis=-1)
+    # Smoothing is linear, so the rest for any factor is a combination of these two.
+    rough, ripple = np.moveaxis(both - smooth_lattice(both, weights + 1e-9, 30.0), -1, 0)
+    strength = float((weights * ripple**2).sum())
+    return float((weights * rough * ripple).sum()) / strength if strength > 1e-12 else 0.0
 
 
 def _grown(ink: NDArray[np.uint8]) -> NDArray[np.bool_]:

@@ -157,11 +157,26 @@ def _open_openvino(path: Path, threads: int) -> Runner:
     except Exception as error:  # openvino raises plain RuntimeErrors
         raise ModelError(f"OpenVINO cannot open {path}: {error}") from error
 
+    lock = threading.Lock()
+    running = 0
+
     def run(names: Sequence[str], inputs: Tensors) -> list[NDArray[Any]]:
-        # A request of its own for every call: threads cannot meet in it, and its memory goes back between stages.
-        request = compiled.create_infer_request()
-        request.infer(dict(inputs), share_inputs=True)
-        return [np.array(request.get_tensor(name).data) for name in names]
+        nonlocal running
+        with lock:
+            running += 1
+        try:
+            # A request of its own for every call, in which threads cannot meet.
+            request = compiled.create_infer_request()
+            request.infer(dict(inputs), share_inputs=True)
+            answers = [np.array(request.get_tensor(name).data) for name in names]
+            del request
+            return answers
+        finally:
+            with lock:
+                running -= 1
+                # Or the peak of the largest network stays for ever; half a gigabyte, given back in 0.04 s.
+                if not running and hasattr(compiled, "release_memory"):
+                    compiled.release_memory()
 
     return run
 

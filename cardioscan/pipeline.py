@@ -31,9 +31,7 @@ class Digitizer:
 
     def __init__(self, backend: InferenceBackend | None = None, options: DigitizerOptions | None = None) -> None:
         self.options = options or DigitizerOptions()
-        self.backend = backend or OnnxBackend(
-            self.options.models, self.options.threads, engine=self.options.engine
-        )
+        self.backend = backend or OnnxBackend(self.options.models, self.options.threads, engine=self.options.engine)
 
     def digitize(self, source: ImageSource, page: int = 0) -> EcgRecord:
         """Digitize one page.

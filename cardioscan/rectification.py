@@ -25,6 +25,8 @@ __all__ = [
     "read_nodes",
     "rectify",
     "resolve_lattice",
+    "sample_page",
+    "soften",
 ]
 
 Image = NDArray[np.uint8]
@@ -58,10 +60,7 @@ def dense_map(
 def rectify(
     image: Image, maps: tuple[NDArray[np.float32], NDArray[np.float32]], fill: int = 255
 ) -> tuple[Image, NDArray[np.bool_]]:
-    """Sample the original picture once, by bicubic interpolation, into the flat page.
-
-    Where the picture has more than 1.25 px for a px of the page it is first blurred by a Gaussian of 0.4 sqrt(r^2 - 1)
-    px (r the ratio), which takes out what the page cannot carry and would alias.
+    """Sample the original picture once, by bicubic interpolation, into the flat page: ``soften``, ``sample_page``.
 
     Args:
         image: (H, W, 3) uint8.
@@ -71,10 +70,26 @@ def rectify(
     Returns:
         The page (h, w, 3) uint8, and (h, w) bool: True where it comes from the picture.
     """
-    map_x, map_y = maps
+    return sample_page(soften(image, maps), maps, fill)
+
+
+def soften(image: Image, maps: tuple[NDArray[np.float32], NDArray[np.float32]]) -> Image:
+    """Take out of a picture what the flat page cannot carry and would alias.
+
+    Where the picture has more than 1.25 px for a px of the page it is blurred by a Gaussian of 0.4 sqrt(r^2 - 1) px (r
+    the ratio), else it is returned as it is. Maps that differ by the refinement of a lattice ask for the same blur.
+    """
     ratio = map_ratio(maps)
-    if ratio > 1.25:
-        image = np.asarray(cv2.GaussianBlur(image, (0, 0), 0.4 * float(np.sqrt(ratio**2 - 1))), np.uint8)
+    if ratio <= 1.25:
+        return image
+    return np.asarray(cv2.GaussianBlur(image, (0, 0), 0.4 * float(np.sqrt(ratio**2 - 1))), np.uint8)
+
+
+def sample_page(
+    image: Image, maps: tuple[NDArray[np.float32], NDArray[np.float32]], fill: int = 255
+) -> tuple[Image, NDArray[np.bool_]]:
+    """As :func:`rectify`, from a picture that :func:`soften` gave."""
+    map_x, map_y = maps
     height, width = image.shape[:2]
     page = cv2.remap(image, map_x, map_y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_CONSTANT, borderValue=(fill,) * 3)
     valid = (map_x >= -0.5) & (map_x <= width - 0.5) & (map_y >= -0.5) & (map_y <= height - 0.5)

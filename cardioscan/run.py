@@ -27,7 +27,7 @@ from cardioscan.page import LEAD_INDEX, LEADS, SAMPLING_RATE_HZ
 from cardioscan.phase import refine_nodes
 from cardioscan.placement import place_page
 from cardioscan.record import Calibration, EcgRecord, ModelUse, Outcome, Reason
-from cardioscan.rectification import dense_map, map_between, rectify
+from cardioscan.rectification import dense_map, map_between, sample_page, soften
 from cardioscan.search import SURE_NAMES, search_page
 from cardioscan.sources import CATEGORIES
 from cardioscan.sources.preprocessing import preprocess
@@ -72,6 +72,7 @@ class PageRun:
         self.nodes: Floats | None = None
         self.rectified: Image | None = None
         self.coverage: Image | None = None
+        self._soft: Image | None = None
 
     @contextmanager
     def _timed(self, stage: str) -> Iterator[None]:
@@ -110,7 +111,7 @@ class PageRun:
         if image is None:
             return None
         other = copy.copy(self)
-        other.image = image
+        other.image, other._soft = image, None
         other.diagnostics = {**self.diagnostics, "preprocessed": True}
         return other
 
@@ -197,12 +198,21 @@ class PageRun:
         """Sample the page (1700, 2200) from the picture through the lattice at hand."""
         assert self.image is not None and self.nodes is not None
         self.map_x, self.map_y = dense_map(self.nodes, self.template)
-        self.rectified, self.valid = rectify(self.image, (self.map_x, self.map_y))
+        self.rectified, self.valid = sample_page(self._softened(), (self.map_x, self.map_y))
+
+    def _softened(self) -> Image:
+        """The picture blurred as far as the flat page needs it; once for all lattices of this page, which are close."""
+        assert self.image is not None
+        if self._soft is None:
+            self._soft = soften(self.image, dense_map(self.base, self.template))
+        return self._soft
 
     def _on_lines(self, ink: NDArray[np.uint8] | None) -> Floats:
         """The smooth lattice moved onto the printed lines; with the ink known, in two rounds."""
         assert self.image is not None
-        nodes, report = refine_lines(self.image, self.base, self.template, ink, 1 if ink is None else 2)
+        nodes, report = refine_lines(
+            self._softened(), self.base, self.template, ink, 1 if ink is None else 2, softened=True
+        )
         self.diagnostics["lines"] = {
             "applied": report.applied,
             "measured": round(report.measured, 3),

@@ -20,6 +20,12 @@ N_LABEL_CLASSES: Final = 14
 N_ORIENTATIONS: Final = 8
 N_CATEGORIES: Final = 12
 MAP_STRIDE: Final = 4
+ROWS_WINDOW: Final = (64, 192, 2176, 1700)
+"""Left, top, right and bottom px of the reference frame between which traces are looked for.
+
+The leads and their pulses are in it, up to 6 mV above the zero line of the first row. It is a sixth less than the page.
+Left and top are multiples of 64 px, so the network's strides fall where they fell on the whole page in training.
+"""
 
 
 def as_uint8(probability: Tensor) -> Tensor:
@@ -160,14 +166,21 @@ class WaveformExtractor(nn.Module):
         return F.pixel_shuffle(self.coverage_head(finest), 2)
 
     def serve(self, page: Tensor) -> Tensor:
-        """Return ``row_coverage``: (B, 4, 1700, 2200) uint8. The page is padded to multiples of 64 inside."""
+        """Return ``row_coverage``: (B, 4, 1700, 2200) uint8.
+
+        Only the part of the page that is read goes through the network (``ROWS_WINDOW``); the coverage is 0 elsewhere.
+        """
         height, width = page.shape[-2:]
-        bottom, right = -height % 64, -width % 64
-        padded = F.pad(page.float(), (0, right, 0, bottom), value=255.0)
-        coordinates = _whole_frame(
-            page, (height + bottom) // 2, (width + right) // 2, 2, STANDARD_PAGE.width, STANDARD_PAGE.height
-        )
-        return as_uint8(self(padded, coordinates).sigmoid()[:, :, :height, :width])
+        left, top, right, bottom = ROWS_WINDOW
+        window = page[:, :, top:bottom, left:right].float()
+        below, beside = -(bottom - top) % 64, -(right - left) % 64
+        window = F.pad(window, (0, beside, 0, below), value=255.0)
+        origin = torch.tensor([[float(left), float(top)]], device=page.device)
+        cells = (window.shape[-2] // 2, window.shape[-1] // 2)
+        grid = coordinate_map(origin, *cells, 2, STANDARD_PAGE.width, STANDARD_PAGE.height)
+        coverage = as_uint8(self(window, grid.expand(page.shape[0], -1, -1, -1)).sigmoid())
+        read = coverage[:, :, : bottom - top, : right - left]
+        return F.pad(read, (left, width - right, top, height - bottom))
 
 
 def build_network(name: str, pretrained: bool = False) -> nn.Module:

@@ -87,7 +87,11 @@ class TritonPythonModel:
         def run(page: dict[str, NDArray[Any]]) -> list[NDArray[Any]]:
             request = compiled.create_infer_request()
             request.infer(page, share_inputs=True)
-            return [np.array(request.get_tensor(name).data) for name in self.outputs]
+            answers = [np.array(request.get_tensor(name).data) for name in self.outputs]
+            del request
+            if hasattr(compiled, "release_memory"):
+                compiled.release_memory()
+            return answers
 
         return run
 
@@ -113,8 +117,7 @@ class TritonPythonModel:
         """Run the pages of a request one by one: on a CPU a batch is no faster and its memory adds up."""
         n_pages = len(next(iter(given.values())))
         pages = [
-            self._run_page({name: array[page : page + 1] for name, array in given.items()})
-            for page in range(n_pages)
+            self._run_page({name: array[page : page + 1] for name, array in given.items()}) for page in range(n_pages)
         ]
         if n_pages == 1:
             return dict(zip(self.outputs, pages[0], strict=True))

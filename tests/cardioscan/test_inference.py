@@ -1,0 +1,89 @@
+"""The engines that compute the networks in this process."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
+
+import numpy as np
+import pytest
+
+from cardioscan import inference
+from cardioscan.errors import MissingDependencyError, ModelError
+from cardioscan.inference import OnnxBackend, choose_engine
+from cardioscan.specs import SPECS
+
+openvino_only = pytest.mark.skipif(find_spec("openvino") is None, reason="needs openvino (extra 'openvino')")
+
+
+def picture(name: str, seed: int = 0) -> dict[str, np.ndarray]:
+    (tensor,) = SPECS[name].inputs
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(0, 256, (1, 3, tensor.shape[1] // 16, tensor.shape[2] // 16), np.uint8)
+    return {tensor.name: np.ascontiguousarray(np.resize(coarse.repeat(16, 2).repeat(16, 3), (1, *tensor.shape)))}
+
+
+@openvino_only
+@pytest.mark.parametrize("name", SPECS)
+def test_both_engines_give_the_same_answer(name):
+    inputs = picture(name)
+    answers = [OnnxBackend(engine=engine).infer(name, inputs) for engine in ("onnxruntime", "openvino")]
+    for tensor in SPECS[name].outputs:
+        a, b = (answer[tensor.name] for answer in answers)
+        assert a.shape == b.shape == (1, *tensor.shape) and a.dtype == b.dtype == np.dtype(tensor.dtype)
+        # Bytes may be rounded the other way; float32 sums come in another order.
+        tolerance = 1 if a.dtype == np.uint8 else 1e-3
+        np.testing.assert_allclose(a.astype(np.float64), b.astype(np.float64), atol=tolerance)
+
+
+@openvino_only
+def test_threads_share_a_network_without_mixing_their_pages():
+    backend = OnnxBackend(engine="openvino", threads=1)
+    pages = [picture("source_classifier", seed) for seed in range(6)]
+    alone = [backend.infer("source_classifier", page)["source_probability"] for page in pages]
+    with ThreadPoolExecutor(6) as pool:
+        together = list(pool.map(lambda page: backend.infer("source_classifier", page)["source_probability"], pages))
+    for a, b in zip(alone, together, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize(
+    ("asked", "installed", "providers", "chosen"),
+    [
+        ("auto", True, ["CPUExecutionProvider"], "openvino"),
+        ("auto", False, ["CPUExecutionProvider"], "onnxruntime"),
+        ("auto", True, ["CUDAExecutionProvider", "CPUExecutionProvider"], "onnxruntime"),
+        ("onnxruntime", True, ["CPUExecutionProvider"], "onnxruntime"),
+        ("openvino", True, ["CUDAExecutionProvider", "CPUExecutionProvider"], "openvino"),
+    ],
+)
+def test_the_engine_is_chosen_by_what_there_is(asked, installed, providers, chosen, monkeypatch):
+    monkeypatch.setattr(inference, "find_spec", lambda name: object() if installed else None)
+    monkeypatch.setattr(inference, "_providers_here", lambda: providers)
+    assert choose_engine(asked) == chosen
+
+
+def test_an_engine_that_is_not_installed_is_named_with_its_extra(monkeypatch):
+    monkeypatch.setattr(inference, "find_spec", lambda name: None)
+    with pytest.raises(MissingDependencyError, match=r"cardioscan\[openvino\]"):
+        OnnxBackend(engine="openvino").infer("source_classifier", picture("source_classifier"))
+
+
+@openvino_only
+def test_a_damaged_file_is_refused_by_name(tmp_path):
+    path = tmp_path / SPECS["source_classifier"].file
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"no network")
+    with pytest.raises(ModelError, match="OpenVINO cannot open"):
+        OnnxBackend(tmp_path, verify=False, engine="openvino").infer("source_classifier", picture("source_classifier"))
+
+
+@openvino_only
+def test_usage_statistics_are_not_loaded():
+    code = (
+        "import sys; from cardioscan.inference import _import_openvino; _import_openvino(); "
+        "assert 'openvino_telemetry' not in sys.modules, 'loaded'"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
