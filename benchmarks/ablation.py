@@ -29,6 +29,7 @@ from benchmarks.accuracy import Page, photographs, rendered_pages
 from benchmarks.common import data_option, report, signals_of
 from cardioscan import Digitizer, DigitizerOptions, EcgRecord
 from cardioscan.alignment import aligned_matrix, warp_to_aligned
+from cardioscan.digitization import PROFILES
 from cardioscan.errors import PageRefusedError
 from cardioscan.inference import InferenceBackend, OnnxBackend, Tensors
 from cardioscan.measure import PageScore, SetScore, compare, finite_or_none
@@ -70,6 +71,10 @@ VARIANTS: Final[Mapping[str, Variant]] = {
     "phase_refinement off": Variant({"phase_refinement": False}),
     "line_refinement off": Variant({"line_refinement": False}),
     "phase and lines off": Variant({"phase_refinement": False, "line_refinement": False}),
+    "lines only with the ink known": Variant({"line_rounds": (0, 2)}),
+    "lines only before": Variant({"line_rounds": (1, 0)}),
+    "crossing off": Variant({"crossing": False}),
+    "profile fast": Variant(PROFILES["fast"]),
     "second_pass always": Variant({"second_pass": "always"}),
     "second_pass never": Variant({"second_pass": "never"}),
     "two warps": Variant(aligned_scale=1.0),

@@ -19,6 +19,7 @@ from benchmarks.clinical import clinical_rows
 from benchmarks.common import data_option, report, signals_of
 from cardioscan import Digitizer, DigitizerOptions, EcgRecord
 from cardioscan.clinical import compare_clinical
+from cardioscan.digitization import PROFILES
 from cardioscan.evaluation import agreement, compare, read_truth
 from cardioscan.measure import PageScore, SetScore, finite_or_none
 from cardioscan.plots import overlay_of
@@ -127,13 +128,21 @@ def pages_agreement(digitizer: Digitizer, data: Path) -> list[dict[str, object]]
 @click.option("-n", "count", default=10, help="Rendered pages per recipe.")
 @click.option("--overlays", type=click.Path(path_type=Path), help="Write the traces over each page here.")
 @click.option("--models", type=click.Path(path_type=Path), help="Another model repository.")
+@click.option("--profile", type=click.Choice(list(PROFILES)), default="balanced", help="Profile of the digitizer.")
 @click.option("--clinical", is_flag=True, help="Compare heart rate, intervals and ST levels too (extra 'clinical').")
 @click.option("--name", default="accuracy", help="Name of the result file.")
 def main(
-    data: Path, sets: str, count: int, overlays: Path | None, models: Path | None, clinical: bool, name: str
+    data: Path,
+    sets: str,
+    count: int,
+    overlays: Path | None,
+    models: Path | None,
+    profile: str,
+    clinical: bool,
+    name: str,
 ) -> None:
     """Measure accuracy and print the tables."""
-    digitizer = Digitizer(options=DigitizerOptions(models=models))
+    digitizer = Digitizer(options=DigitizerOptions.of_profile(profile, models=models))
     rows, details, measures = [], [], []
     for chosen in sets.split(","):
         if chosen == "pages":

@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from types import MappingProxyType
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cardioscan.errors import CardioscanError
 from cardioscan.geometry import Floats
 from cardioscan.images import DEFAULT_LIMITS, ImageLimits
 from cardioscan.inference import Engine
 from cardioscan.page import STANDARD_PAGE, PageTemplate
 from cardioscan.record import EcgRecord
 
-__all__ = ["Digitization", "DigitizerOptions", "Progress"]
+__all__ = ["PROFILES", "Digitization", "DigitizerOptions", "Progress"]
 
 Image = NDArray[np.uint8]
 Progress = Callable[[str], None]
@@ -36,7 +38,9 @@ class DigitizerOptions:
         flip_tta: when the label detector also sees the page flipped: ``auto`` (when all other views leave doubt),
             ``always`` or ``never``.
         phase_refinement: refine the lattice by the phase of the printed grid.
-        line_refinement: refine the lattice by the profile of every printed line, again once the ink is known.
+        line_refinement: refine the lattice by the profile of every printed line.
+        line_rounds: how often that is done before the traces are looked for, and again once the ink is known.
+        crossing: let a row claim steep ink of other rows that its own strokes run into.
         second_pass: when to extract again on the page as flattened with the ink left out: ``auto`` (on pictures without
             colour, where trace and grid cannot be told apart before and the lattice moves most), ``always`` or
             ``never``; otherwise the coverage is carried over.
@@ -55,6 +59,8 @@ class DigitizerOptions:
     flip_tta: str = "auto"
     phase_refinement: bool = True
     line_refinement: bool = True
+    line_rounds: tuple[int, int] = (1, 2)
+    crossing: bool = True
     second_pass: str = "auto"
     einthoven: bool = True
     savitzky_golay: bool = False
@@ -62,6 +68,27 @@ class DigitizerOptions:
     threads: int = 0
     engine: Engine = "auto"
     limits: ImageLimits = DEFAULT_LIMITS
+
+    @classmethod
+    def of_profile(cls, profile: str = "balanced", **changes: Any) -> DigitizerOptions:
+        """The options of one of ``PROFILES``, with changes of one's own.
+
+        Raises:
+            CardioscanError: there is no such profile.
+        """
+        if profile not in PROFILES:
+            raise CardioscanError(f"unknown profile {profile!r}; there are {', '.join(PROFILES)}")
+        return cls(**{**PROFILES[profile], **changes})
+
+
+PROFILES: Final[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
+    {
+        "fast": {"line_rounds": (0, 1), "second_pass": "never", "crossing": False},
+        "balanced": {},
+        "accurate": {"second_pass": "always"},
+    }
+)
+"""What each profile changes of the defaults; README and docs/speed.md say what it costs and gains."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -32,7 +32,7 @@ from cardioscan.search import SURE_NAMES, search_page
 from cardioscan.sources import CATEGORIES
 from cardioscan.sources.preprocessing import preprocess
 from cardioscan.sources.quality import quality_score
-from cardioscan.waveform import DecodedPage, decode_rows
+from cardioscan.waveform import DecodedPage, DecodingOptions, decode_rows
 
 __all__ = ["SURE_CATEGORY", "PageRun", "thumbnail_planes"]
 
@@ -191,7 +191,7 @@ class PageRun:
                     "is known: 3 rows of 4 leads and a rhythm row, 25 mm/s, 10 mm/mV.",
                 )
             self.base = self._refined(nodes, trusted) if self.options.phase_refinement else nodes
-            self.nodes = self._on_lines(None) if self.options.line_refinement else self.base
+            self.nodes = self._on_lines(None)
             self._flatten()
 
     def _flatten(self) -> None:
@@ -208,11 +208,11 @@ class PageRun:
         return self._soft
 
     def _on_lines(self, ink: NDArray[np.uint8] | None) -> Floats:
-        """The smooth lattice moved onto the printed lines; with the ink known, in two rounds."""
-        assert self.image is not None
-        nodes, report = refine_lines(
-            self._softened(), self.base, self.template, ink, 1 if ink is None else 2, softened=True
-        )
+        """The smooth lattice moved onto the printed lines, as often as the options say."""
+        rounds = self.options.line_rounds[ink is not None] if self.options.line_refinement else 0
+        if not rounds:
+            return self.base
+        nodes, report = refine_lines(self._softened(), self.base, self.template, ink, rounds, softened=True)
         self.diagnostics["lines"] = {
             "applied": report.applied,
             "measured": round(report.measured, 3),
@@ -268,11 +268,12 @@ class PageRun:
         again = wanted == "always" or (wanted == "auto" and self._colourless())
         if again and self.options.phase_refinement and self._straighten():
             self._cover()
-        elif self.options.line_refinement:
+        elif self.options.line_refinement and self.options.line_rounds[1]:
             self._settle()
         assert self.coverage is not None
         with self._timed("waveform"):
-            self.decoded: DecodedPage = decode_rows(self.coverage, self.template, self.valid)
+            options = DecodingOptions(crossing=self.options.crossing)
+            self.decoded: DecodedPage = decode_rows(self.coverage, self.template, self.valid, options)
 
     def _cover(self) -> None:
         """Ask the network for the coverage (4, 1700, 2200) of the flat page."""
@@ -305,7 +306,7 @@ class PageRun:
             if not report.applied or not report.converged:
                 return False
             self.base = nodes
-            self.nodes = self._on_lines(ink) if self.options.line_refinement else nodes
+            self.nodes = self._on_lines(ink)
             self._flatten()
         return True
 

@@ -51,7 +51,8 @@ class BatchOptions:
         overlay: whether to write ``name.overlay.png``.
         page: page of each file to digitize, from 0; None for all pages.
         models: folder of the model repository; None for the usual places.
-        pipeline: fields of ``DigitizerOptions`` that differ from its defaults.
+        profile: one of ``cardioscan.digitization.PROFILES``.
+        pipeline: fields of ``DigitizerOptions`` that differ from the profile's.
         threads: CPU threads per process.
         server: the server that runs the networks; None runs them in each process.
     """
@@ -61,6 +62,7 @@ class BatchOptions:
     overlay: bool = False
     page: int | None = None
     models: Path | None = None
+    profile: str = "balanced"
     pipeline: Mapping[str, Any] = field(default_factory=dict)
     threads: int = 1
     server: TritonOptions | None = None
@@ -140,7 +142,8 @@ def make_digitizer(options: BatchOptions) -> Digitizer:
     """The digitizer of a batch; without a server, it loads the networks at the first page that needs them."""
     from cardioscan.pipeline import Digitizer, DigitizerOptions
 
-    pipeline = DigitizerOptions(models=options.models, threads=options.threads, **options.pipeline)
+    given = {"models": options.models, "threads": options.threads, **options.pipeline}
+    pipeline = DigitizerOptions.of_profile(options.profile, **given)
     if options.server is not None:
         from cardioscan_client.triton import ServedDigitizer
 

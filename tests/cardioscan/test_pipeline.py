@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from cardioscan import Digitizer, EcgRecord
+from cardioscan.digitization import PROFILES, DigitizerOptions
+from cardioscan.errors import CardioscanError
 from cardioscan.evaluation import compare
 from cardioscan.page import STANDARD_PAGE
 from cardioscan.pipeline import Digitization
@@ -106,3 +108,12 @@ def test_a_file_that_is_no_picture_is_refused_not_raised(digitizer: Digitizer, t
     record = digitizer.digitize(path)
     assert isinstance(record, EcgRecord) and record.outcome == "refused"
     assert record.reasons[0].code == "not_an_image"
+
+
+def test_profiles_are_options_that_exist_and_changes_go_first() -> None:
+    for name in PROFILES:
+        assert DigitizerOptions.of_profile(name).template == DigitizerOptions().template
+    assert DigitizerOptions.of_profile("balanced") == DigitizerOptions()
+    assert DigitizerOptions.of_profile("fast", second_pass="always").second_pass == "always"
+    with pytest.raises(CardioscanError, match="fast, balanced, accurate"):
+        DigitizerOptions.of_profile("quick")

@@ -11,6 +11,19 @@ OK, NOT_ALL, WRONG_CALL, INTERRUPTED = 0, 1, 2, 130
 """Exit statuses: all is well; something is not (a page was refused, a finding); the call itself is wrong; Ctrl-C."""
 
 
+PROFILES = ("fast", "balanced", "accurate")
+"""Those of ``cardioscan.digitization``, which would bring NumPy with it; a test holds them together."""
+
+profile_option = click.option(
+    "--profile",
+    type=click.Choice(PROFILES),
+    default="balanced",
+    show_default=True,
+    help="How much work a page is worth; README tells what each costs and gains.",
+)
+"""The option ``--profile`` of every command that digitizes."""
+
+
 class WrongCall(click.ClickException):
     """An error about the call: one sentence on stderr and exit status 2."""
 

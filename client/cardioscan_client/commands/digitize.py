@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from cardioscan_client.commands._shared import NOT_ALL, OK, complete_files
+from cardioscan_client.commands._shared import NOT_ALL, OK, complete_files, profile_option
 
 
 @click.command()
@@ -39,6 +39,12 @@ from cardioscan_client.commands._shared import NOT_ALL, OK, complete_files
     "--models",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Folder of the networks. Default: $CARDIOSCAN_MODELS, then the one that belongs to the installation.",
+)
+@profile_option
+@click.option(
+    "--engine",
+    type=click.Choice(["auto", "onnxruntime", "openvino"]),
+    help="What computes the networks here.  [default: auto, OpenVINO where it is installed]",
 )
 @click.option("--einthoven/--no-einthoven", default=None, help="Let the limb leads correct each other.  [default: on]")
 @click.option(
@@ -78,6 +84,7 @@ def digitize(
     jobs: int | None,
     as_json: bool,
     models: Path | None,
+    profile: str,
     server: str | None,
     timeout: float,
     tls: bool,
@@ -118,6 +125,7 @@ def digitize(
         overlay=overlay,
         page=None if page is None else page - 1,
         models=models,
+        profile=profile,
         pipeline={key: value for key, value in pipeline.items() if value is not None},
         server=_reach(server, page_timeout_s=timeout, tls=tls, ca_file=tls_ca, token=token),
     )

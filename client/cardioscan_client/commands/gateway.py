@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from cardioscan_client.commands._shared import NOT_ALL, OK, complete_files, require
+from cardioscan_client.commands._shared import NOT_ALL, OK, complete_files, profile_option, require
 
 _PEM = click.Path(dir_okay=False, path_type=Path)
 _EMBEDDED_JOBS, _SERVED_JOBS = 1, 4
@@ -54,6 +54,7 @@ _RECONNECT_S = 5.0
     help="Certificates (PEM) to trust there; implies --server-tls.",
 )
 @click.option("--server-token", envvar="CARDIOSCAN_TOKEN", help="Password of --server.  [default: $CARDIOSCAN_TOKEN]")
+@profile_option
 @click.option("--models", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Folder of the networks.")
 @click.option("--threads", type=click.IntRange(min=0), default=0, help="Threads per network here; 0: all cores.")
 @click.option(
@@ -68,6 +69,7 @@ def gateway(
     metrics_port: int,
     token: str | None,
     token_file: Path | None,
+    profile: str,
     models: Path | None,
     threads: int,
     log_level: str,
@@ -121,7 +123,7 @@ def gateway(
     )
     click.echo("loading the networks ..." if not upstream["server"] else f"looking for {upstream['server']} ...")
     backend = _backend(upstream, timeout, models, threads)
-    work = PageDigitizer(backend, DigitizerOptions(models=models, threads=threads, limits=limits))
+    work = PageDigitizer(backend, DigitizerOptions.of_profile(profile, models=models, threads=threads, limits=limits))
 
     def ready(started: Gateway) -> None:
         click.echo(f"gRPC     {options.host}:{started.port}")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from cardioscan_client.commands._shared import complete_files, require
+from cardioscan_client.commands._shared import complete_files, profile_option, require
 
 _NEEDED = {
     "fastapi": "fastapi",
@@ -35,6 +35,7 @@ _NEEDED = {
 @click.option("--max-results", type=click.IntRange(min=1), default=100, show_default=True, help="Results held at once.")
 @click.option("--queue", type=click.IntRange(min=1), default=100, show_default=True, help="Pages that may wait.")
 @click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Pages in work at once.")
+@profile_option
 @click.option("--models", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Folder of the networks.")
 @click.option("--server", metavar="HOST:PORT", help="Run the networks on this server (see 'cardioscan serve').")
 @click.option(
@@ -62,6 +63,7 @@ def web(
     max_results: int,
     queue: int,
     jobs: int,
+    profile: str,
     models: Path | None,
     server: str | None,
     timeout: float,
@@ -98,7 +100,7 @@ def web(
         max_results=max_results,
         keep_s=60 * keep_minutes,
     )
-    pipeline = DigitizerOptions(models=models, limits=limits)
+    pipeline = DigitizerOptions.of_profile(profile, models=models, limits=limits)
     digitizer: Digitizer
     if server is None:
         for name in SPECS:
