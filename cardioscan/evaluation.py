@@ -12,7 +12,7 @@ photographs of one ECG); each counts. A truth without any page counts as one ref
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -40,6 +40,7 @@ from cardioscan.page import LEADS, RECORD_SAMPLES, SAMPLING_RATE_HZ, STANDARD_PA
 __all__ = [
     "MAX_SHIFT_S",
     "RATIO_CAP",
+    "EachPage",
     "Evaluation",
     "LeadScore",
     "PageRow",
@@ -88,6 +89,13 @@ class PageRow:
         }
 
 
+EachPage = Callable[[PageRow, "NDArray[np.float64] | None", "NDArray[np.float64]"], None]
+"""Takes a scored page, its signals (None where it was refused or is missing) and those of the truth that are printed.
+
+Both are (12, 5000) mV, NaN where there is nothing.
+"""
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """A scored set: the sum, a row per page (by name), and predictions that no truth belongs to.
@@ -111,7 +119,11 @@ class Evaluation:
 
 
 def evaluate_paths(
-    pred: str | Path, truth: str | Path, printed: Printed = "auto", clinical: bool = False
+    pred: str | Path,
+    truth: str | Path,
+    printed: Printed = "auto",
+    clinical: bool = False,
+    each_page: EachPage | None = None,
 ) -> Evaluation:
     """Score digitized pages on disk; the module's text says how they are matched.
 
@@ -122,6 +134,7 @@ def evaluate_paths(
             the standard 3x4+1 layout. "auto": "standard" for a truth that is whole for all leads (no page of this
             kind prints that much), else "all".
         clinical: measure heart rate, intervals and ST levels too (:mod:`cardioscan.clinical`, extra ``clinical``).
+        each_page: called with every page as it is scored, for whoever wants its signals; they are not kept.
 
     Raises:
         FormatError: a path is missing or unreadable, nothing was found, or a single file matches none of the truths.
@@ -147,6 +160,8 @@ def evaluate_paths(
             score = refused_page(signals) if predicted is None else compare(predicted, signals)
             measures = None if true_measures is None else compare_clinical(predicted, true_measures)
             rows.append(PageRow(name, stem, score, measures))
+            if each_page is not None:
+                each_page(rows[-1], predicted, signals)
     compared = [row.clinical for row in rows if row.clinical is not None]
     return Evaluation(
         score=SetScore.from_pages([row.score for row in rows]),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Final
 
 import cv2
@@ -10,7 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cardioscan.errors import CardioscanError, MissingDependencyError
-from cardioscan.page import MM_PER_INCH, RECORD_SECONDS, STANDARD_PAGE, PageTemplate
+from cardioscan.page import (
+    LEAD_INDEX,
+    MM_PER_INCH,
+    RECORD_SAMPLES,
+    RECORD_SECONDS,
+    SAMPLING_RATE_HZ,
+    STANDARD_PAGE,
+    LeadSegment,
+    PageTemplate,
+)
 from cardioscan.record import EcgRecord
 
 if TYPE_CHECKING:
@@ -24,6 +33,8 @@ _LEFT_MM: Final = 12.0  # room for the calibration pulse
 _PULSE_MM: Final = 5.0  # 0.2 s wide, as printers draw it
 _PAPER: Final = "#fffaf8"
 _FINE, _COARSE = "#f6d5d0", "#e8a49b"
+_MV_SPACE: Final = 11.0  # mm from a row's zero up to its lead names
+_TRUE, _READ = "#f0a030", "#0a3d91"  # far apart in hue and in lightness, so in grey and for colour-blind eyes too
 
 _OVERLAY_ALPHA: Final = 0.75
 _LABEL_NAMES: Final = {0: "?"} | {label.class_id: label.name for label in STANDARD_PAGE.labels}
@@ -64,7 +75,7 @@ def plot_record(record: EcgRecord, ax: Axes | None = None, template: PageTemplat
         axes.vlines(np.arange(0, width + 0.1, step), 0, height, color=colour, linewidth=line_width, zorder=0)
         axes.hlines(np.arange(0, height + 0.1, step), 0, width, color=colour, linewidth=line_width, zorder=0)
 
-    zero = [10.0 + _ROW_MM * (row + 0.5) for row in range(template.n_rows)]
+    zero = _zero_mm(template)
     gain, speed = template.gain_mm_per_mv, template.speed_mm_per_s
     pulse = _LEFT_MM - 1.0 - _PULSE_MM
     for y in zero:
@@ -75,10 +86,7 @@ def plot_record(record: EcgRecord, ax: Axes | None = None, template: PageTemplat
             linewidth=0.7,
         )
     time = record.time_s
-    for segment in template.segments:
-        following = [other.t_start for other in template.row_segments(segment.row) if other.t_start > segment.t_start]
-        end = min(following, default=RECORD_SECONDS)
-        shown = (time >= segment.t_start) & (time < end)
+    for segment, shown in _shown(template):
         # A hole in the signal is NaN, and matplotlib draws nothing there.
         axes.plot(
             _LEFT_MM + speed * time[shown],
@@ -89,13 +97,74 @@ def plot_record(record: EcgRecord, ax: Axes | None = None, template: PageTemplat
             gid=f"{segment.lead}-{segment.row}",
         )
         x = _LEFT_MM + speed * segment.t_start
-        axes.text(x + 1, zero[segment.row] - 11, segment.lead, fontsize=8, weight="bold")
+        axes.text(x + 1, zero[segment.row] - _MV_SPACE, segment.lead, fontsize=8, weight="bold")
         if segment.t_start > 0:
             axes.vlines(x, zero[segment.row] - 3, zero[segment.row] + 3, color="black", linewidth=0.5)
     axes.text(2, 5, _headline(record), fontsize=8, va="center")
     axes.text(width - 2, 5, f"{speed:g} mm/s   {gain:g} mm/mV", fontsize=8, va="center", ha="right")
     figure: Figure = axes.get_figure(root=True)  # type: ignore[assignment]
     return figure
+
+
+def plot_comparison(
+    predicted: NDArray[np.floating],
+    truth: NDArray[np.floating],
+    notes: Mapping[str, str] | None = None,
+    template: PageTemplate = STANDARD_PAGE,
+) -> Figure:
+    """Draw digitized signals over their truth, in the places and at the scale of the standard sheet.
+
+    The truth is a broad light line, the digitized signal a thin dark one on it. Nothing is moved: signals that are to
+    be seen as :func:`cardioscan.measure.compare` sees them have to be aligned before.
+
+    Args:
+        predicted, truth: (12, 5000) mV at 500 Hz, NaN where there is nothing; only what the template prints is drawn.
+        notes: words behind lead names.
+        template: which lead stands in which row, and when.
+
+    Raises:
+        MissingDependencyError: matplotlib is not installed.
+    """
+    width, height = sheet_size_mm(template)
+    axes = _true_scale_axes(width, height)
+    axes.set(xlim=(0, width), ylim=(height, 0), aspect="equal", xticks=[], yticks=[], facecolor="white")
+    # A millimetre grid would be a thousand lines in every picture of a report.
+    axes.vlines(np.arange(_LEFT_MM, width, 5.0), 0, height, color="#dddddd", linewidth=0.4, zorder=0)
+    axes.hlines(np.arange(0, height, 5.0), 0, width, color="#dddddd", linewidth=0.4, zorder=0)
+    zero = _zero_mm(template)
+    time = np.arange(RECORD_SAMPLES) / SAMPLING_RATE_HZ
+    for segment, shown in _shown(template):
+        x = _LEFT_MM + template.speed_mm_per_s * time[shown]
+        for what, signals, colour, line_width in (("truth", truth, _TRUE, 2.2), ("digitized", predicted, _READ, 0.8)):
+            y = zero[segment.row] - template.gain_mm_per_mv * signals[LEAD_INDEX[segment.lead]][shown]
+            axes.plot(x, y, color=colour, linewidth=line_width, gid=f"{what}-{segment.lead}-{segment.row}")
+        place = _LEFT_MM + template.speed_mm_per_s * segment.t_start
+        note = (notes or {}).get(segment.lead, "")
+        axes.text(
+            place + 1, zero[segment.row] - _MV_SPACE, f"{segment.lead}   {note}".rstrip(), fontsize=8, zorder=3,
+            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.8},
+        )  # fmt: skip
+        if segment.t_start > 0:
+            axes.vlines(place, zero[segment.row] - 3, zero[segment.row] + 3, color="black", linewidth=0.5)
+    axes.text(2, 4, "truth", fontsize=8, va="center", color="#8a5200", weight="bold")
+    axes.text(16, 4, "digitized", fontsize=8, va="center", color=_READ, weight="bold")
+    squares = f"squares: {5 / template.speed_mm_per_s:g} s, {5 / template.gain_mm_per_mv:g} mV"
+    axes.text(width - 2, 4, squares, fontsize=8, va="center", ha="right")
+    figure: Figure = axes.get_figure(root=True)  # type: ignore[assignment]
+    return figure
+
+
+def _zero_mm(template: PageTemplate) -> list[float]:
+    """Height of 0 mV in each row of the sheet, mm from its top."""
+    return [10.0 + _ROW_MM * (row + 0.5) for row in range(template.n_rows)]
+
+
+def _shown(template: PageTemplate) -> Iterator[tuple[LeadSegment, NDArray[np.bool_]]]:
+    """Every segment, with (5000,) bool: the samples from its own time to that of the next one in its row."""
+    time = np.arange(RECORD_SAMPLES) / SAMPLING_RATE_HZ
+    for segment in template.segments:
+        following = [other.t_start for other in template.row_segments(segment.row) if other.t_start > segment.t_start]
+        yield segment, (time >= segment.t_start) & (time < min(following, default=RECORD_SECONDS))
 
 
 def _headline(record: EcgRecord) -> str:

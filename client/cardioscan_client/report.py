@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 from rich.console import Console
@@ -19,6 +19,7 @@ from cardioscan_client.naming import printable
 if TYPE_CHECKING:
     from cardioscan.clinical import ClinicalSummary
     from cardioscan.evaluation import Evaluation
+    from cardioscan.measure import SetScore
 
 
 def progress_bar() -> Progress:
@@ -115,27 +116,19 @@ def print_evaluation(evaluation: Evaluation) -> None:
     for row in evaluation.rows:
         page = row.score
         figures = (
-            (f"{page.snr_db:.2f}", _number(page.mean_r, 4), _number(page.mean_rmse_mv, 4))
+            (f"{page.snr_db:.2f}", number(page.mean_r, 4), number(page.mean_rmse_mv, 4))
             if page.digitized
             else ("refused" if row.prediction else "missing", "", "")
         )
         pages.add_row(row.truth, row.prediction or "-", *figures)
     total = evaluation.score
     for lead, r in total.lead_r.items():
-        leads.add_row(lead, _number(r, 4), _number(total.lead_rmse_mv[lead], 4))
+        leads.add_row(lead, number(r, 4), number(total.lead_rmse_mv[lead], 4))
     console.print(pages, markup=False)
     console.print()
     console.print(leads)
     console.print()
-    figures_of_set = {
-        "pages": str(total.n_pages),
-        "score (10 log10 of the mean ratio)": f"{_number(total.snr_db, 2)} dB",
-        "median": f"{_number(total.median_db, 2)} dB",
-        "10th percentile": f"{_number(total.percentile_10_db, 2)} dB",
-        "refused": f"{100 * total.share_refused:.1f} %",
-        "Pearson r": _number(total.mean_r, 4),
-        "RMSE": f"{_number(total.mean_rmse_mv, 4)} mV",
-    }
+    figures_of_set = set_figures(total)
     width = max(map(len, figures_of_set))
     for name, value in figures_of_set.items():
         click.echo(f"{name:<{width}}  {value}")
@@ -145,8 +138,20 @@ def print_evaluation(evaluation: Evaluation) -> None:
         click.echo(f"no truth belongs to {name}: not counted", err=True)
 
 
-# Name, unit and digits of each clinical measure.
-_CLINICAL = {
+def set_figures(score: SetScore) -> dict[str, str]:
+    """What sums up a set, by name, in words and with units."""
+    return {
+        "pages": str(score.n_pages),
+        "score (10 log10 of the mean ratio)": f"{number(score.snr_db, 2)} dB",
+        "median": f"{number(score.median_db, 2)} dB",
+        "10th percentile": f"{number(score.percentile_10_db, 2)} dB",
+        "refused": f"{100 * score.share_refused:.1f} %",
+        "Pearson r": number(score.mean_r, 4),
+        "RMSE": f"{number(score.mean_rmse_mv, 4)} mV",
+    }
+
+
+CLINICAL: Final = {
     "heart_rate_bpm": ("heart rate", "1/min", 2),
     "pr_ms": ("PR", "ms", 1),
     "qrs_ms": ("QRS", "ms", 1),
@@ -155,6 +160,7 @@ _CLINICAL = {
     "qtc_fridericia_ms": ("QTc Fridericia", "ms", 1),
     "st_mv": ("ST at J+60 ms", "mV", 3),
 }
+"""Name, unit and digits of each clinical measure."""
 
 
 def _print_clinical(summary: ClinicalSummary, console: Console) -> None:
@@ -163,14 +169,15 @@ def _print_clinical(summary: ClinicalSummary, console: Console) -> None:
     for name in ("n", "of", "mean abs. error", "bias"):
         table.add_column(name, justify="right")
     for key, row in summary.measures.items():
-        name, unit, digits = _CLINICAL[key]
-        errors = (_number(row.mean_absolute_error, digits), _number(row.bias, digits))
+        name, unit, digits = CLINICAL[key]
+        errors = (number(row.mean_absolute_error, digits), number(row.bias, digits))
         table.add_row(name, unit, str(row.n), str(row.n_true), *errors)
     console.print()
     console.print(table)
     share = 100 * summary.heart_rate_within_1
-    click.echo(f"heart rate within 1/min of the truth: {_number(share, 1)} % of digitized pages")
+    click.echo(f"heart rate within 1/min of the truth: {number(share, 1)} % of digitized pages")
 
 
-def _number(value: float, digits: int) -> str:
+def number(value: float, digits: int) -> str:
+    """A figure with so many digits behind the point; a dash where there is none."""
     return "-" if math.isnan(value) else f"{value:.{digits}f}"

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from cardioscan.errors import CardioscanError, MissingDependencyError
 from cardioscan.evaluation import only_printed
 from cardioscan.page import STANDARD_PAGE
-from cardioscan.plots import draw_overlay, overlay_of, plot_record
+from cardioscan.plots import draw_overlay, overlay_of, plot_comparison, plot_record
 from cardioscan.record import EcgRecord, Reason
 
 
@@ -52,6 +52,24 @@ def test_the_sheet_is_drawn_to_scale(figure_class: type) -> None:
     # Positive voltages point up: y grows downwards.
     assert axes.get_ylim()[0] > axes.get_ylim()[1]
     assert any("72/min" in text.get_text() for text in axes.texts)
+
+
+def test_signals_are_drawn_over_their_truth(figure_class: type) -> None:
+    truth = only_printed(np.tile(np.sin(np.arange(5000) / 40), (12, 1)))
+    predicted = truth + 0.5
+    predicted[3] = np.nan
+    figure = plot_comparison(predicted, truth, {"V6": "12.3 dB"})
+    (axes,) = figure.axes
+    drawn = leads_of(axes)
+    assert len(drawn) == 26 and list(drawn)[:2] == ["truth-I-0", "digitized-I-0"]  # the later one lies on top
+    # Where the sheet has them, at its scale: half a millivolt is 5 mm up.
+    sheet = leads_of(plot_record(EcgRecord("t", truth, np.isfinite(truth).astype(np.float32))).axes[0])
+    for name, points in sheet.items():
+        np.testing.assert_allclose(drawn[f"truth-{name}"], points)
+    np.testing.assert_allclose(drawn["digitized-V6-2"], sheet["V6-2"] - (0, 5))
+    assert np.isnan(drawn["digitized-aVR-0"][:, 1]).all()
+    texts = [text.get_text() for text in axes.texts]
+    assert "V6   12.3 dB" in texts and {"truth", "digitized", "V5"} <= set(texts)
 
 
 def test_the_sheet_can_be_saved(figure_class: type, tmp_path) -> None:
