@@ -16,7 +16,7 @@ import numpy as np
 
 from cardioscan import __version__
 from cardioscan.errors import CardioscanError
-from cardioscan.inference import InferenceBackend, OnnxBackend
+from cardioscan.inference import InferenceBackend, OnnxBackend, choose_engine
 from cardioscan.specs import SPECS, check_model_file, find_model_file
 
 OK, NOTE, TROUBLE = "ok", "note", "trouble"
@@ -156,6 +156,7 @@ def machine() -> Iterator[Finding]:
         advice = "" if enough else "'cardioscan serve' needs 256 MiB: docker run --shm-size=256m"
         yield Finding("/dev/shm", OK if enough else NOTE, f"{size / 2**20:.0f} MiB", advice)
     yield gpu(_providers(), shutil.which("nvidia-smi") is not None)
+    yield engine()
 
 
 def gpu(providers: list[str], driver: bool) -> Finding:
@@ -171,6 +172,19 @@ def gpu(providers: list[str], driver: bool) -> Finding:
         advice = "pip install onnxruntime-gpu in the place of onnxruntime, or serve with Triton (docs/docker.md)"
         return Finding("GPU", NOTE, "there is an NVIDIA driver, but ONNX Runtime cannot use it", advice)
     return Finding("GPU", OK, "none; the networks run on the CPU")
+
+
+def engine() -> Finding:
+    """What computes the networks in this process."""
+    try:
+        chosen = choose_engine()
+    except CardioscanError as error:
+        return Finding("engine", TROUBLE, str(error))
+    if chosen == "openvino":
+        return Finding("engine", OK, "OpenVINO")
+    if "CUDAExecutionProvider" in _providers():
+        return Finding("engine", OK, "ONNX Runtime, on the GPU")
+    return Finding("engine", NOTE, "ONNX Runtime", "OpenVINO is faster on CPUs: pip install 'cardioscan[openvino]'")
 
 
 def _providers() -> list[str]:

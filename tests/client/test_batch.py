@@ -20,9 +20,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cardioscan.digitization import PROFILES, DigitizerOptions
 from cardioscan.errors import CardioscanError, FormatError, ModelError, RefusalCode
 from cardioscan.record import EcgRecord, Outcome, Reason
-from cardioscan_client.batch import BatchOptions, PageResult, check_formats, run_batch
+from cardioscan_client.batch import BatchOptions, PageResult, check_formats, make_digitizer, run_batch
+from cardioscan_client.commands._shared import PROFILES as COMMAND_LINE_PROFILES
 
 
 class Script:
@@ -210,3 +212,9 @@ def test_check_formats() -> None:
     assert check_formats(["npz", "CSV", "npz", "fhir"]) == ("npz", "fhir")
     with pytest.raises(FormatError, match="unknown format 'mp3'"):
         check_formats(["mp3"])
+
+
+def test_the_command_line_knows_every_profile() -> None:
+    assert tuple(PROFILES) == COMMAND_LINE_PROFILES
+    chosen = make_digitizer(BatchOptions(Path("out"), profile="fast", pipeline={"einthoven": False})).options
+    assert chosen == DigitizerOptions.of_profile("fast", einthoven=False, threads=1)

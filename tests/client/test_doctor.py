@@ -12,7 +12,7 @@ from cardioscan.errors import ModelError
 from cardioscan.inference import OnnxBackend
 from cardioscan.specs import SPECS
 from cardioscan_client.cli import main
-from cardioscan_client.doctor import NOTE, OK, TROUBLE, gpu, networks, packages, probe
+from cardioscan_client.doctor import NOTE, OK, TROUBLE, engine, gpu, networks, packages, probe
 from cardioscan_client.serve import TritonServer
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -116,3 +116,11 @@ def test_a_server_that_is_not_there_is_trouble() -> None:
     findings = {finding["subject"]: finding for finding in map(json.loads, result.output.splitlines())}
     assert result.exit_code == 1 and findings["server"]["state"] == TROUBLE
     assert "127.0.0.1:9" in findings["server"]["said"]
+
+
+@pytest.mark.parametrize(("chosen", "state"), [("openvino", OK), ("onnxruntime", NOTE)])
+def test_a_slower_engine_than_need_be_is_pointed_out(chosen: str, state: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cardioscan_client.doctor.choose_engine", lambda: chosen)
+    monkeypatch.setattr("cardioscan_client.doctor._providers", lambda: ["CPUExecutionProvider"])
+    assert engine().state == state
+    assert ("cardioscan[openvino]" in engine().advice) == (state == NOTE)
