@@ -34,7 +34,7 @@ def share_ink(coverage: Maps, reach_of: Callable[[Maps, Maps], Reach]) -> Maps:
     Args:
         coverage: (rows, height, width) uint8, 255 where the row's stroke covers the pixel.
         reach_of: seeks the rows' paths given their own and the lendable ink, both as ``coverage``, and returns which
-            pixels lie along each: (rows, height, width) bool.
+            pixels lie along each: (rows, height, width) bool; rows without lendable ink may be left False.
 
     Returns:
         The coverage with ink moved between rows; the input itself where no row touches another's steep ink.

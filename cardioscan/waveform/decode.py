@@ -189,8 +189,14 @@ def _find_rows(coverage: NDArray[np.uint8], template: PageTemplate, options: Dec
     costs = (options.jump_cost, options.blank_probability, options.ink_gain)
 
     def reach_of(own: NDArray[np.uint8], lent: NDArray[np.uint8]) -> NDArray[np.bool_]:
-        paths = trace_paths(cut(own), begins, *costs, cut(lent))
-        return _along(paths, begins, tops, left, own.shape)
+        # Where a row can borrow nothing, nobody asks along what it runs.
+        rows = np.flatnonzero(lent.any(axis=(1, 2)))
+        reach = np.zeros(own.shape, bool)
+        if not rows.size:
+            return reach
+        paths = trace_paths(cut(own)[rows], begins[rows], *costs, cut(lent)[rows])
+        reach[rows] = _along(paths, begins[rows], [tops[row] for row in rows], left, (len(rows), *own.shape[1:]))
+        return reach
 
     if options.crossing:
         coverage = share_ink(coverage, reach_of)
