@@ -74,7 +74,10 @@ PROGRAMS_NOT_RUN = {
 SYNOPSES = {
     "cardioscan repository --flavour onnxruntime|tensorrt|cpu -o served/ [--precision float16] [--link]": "a synopsis",
 }
-PLACES_NOT_THERE = {"data/pages": "measuring data, beside the repository"}
+PLACES_NOT_THERE = {
+    "data/pages": "measuring data, beside the repository",
+    "benchmarks/results/": "made by the first benchmark that is run",
+}
 
 
 OURS = re.compile(r"(\w+=\S+ )*(cardioscan|make|python|pip)\b")
