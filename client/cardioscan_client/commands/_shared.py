@@ -23,6 +23,15 @@ profile_option = click.option(
 )
 """The option ``--profile`` of every command that digitizes."""
 
+digitizers_option = click.option(
+    "--digitizers",
+    type=click.IntRange(min=0),
+    default=2,
+    show_default=True,
+    help="Processes of ecg_digitizer; 0: none.",
+)
+"""The option ``--digitizers`` of the commands that write a repository for Triton."""
+
 
 class WrongCall(click.ClickException):
     """An error about the call: one sentence on stderr and exit status 2."""

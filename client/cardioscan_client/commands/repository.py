@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from cardioscan_client.commands._shared import digitizers_option
+
 
 @click.command()
 @click.option(
@@ -34,13 +36,7 @@ import click
 @click.option("--models", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Folder of the networks.")
 @click.option("--link", is_flag=True, help="Link the ONNX files instead of copying them.")
 @click.option("--threads", type=click.IntRange(min=0), default=0, help="cpu: threads per network; 0: all cores.")
-@click.option(
-    "--digitizers",
-    type=click.IntRange(min=0),
-    default=2,
-    show_default=True,
-    help="Processes of ecg_digitizer; 0: none.",
-)
+@digitizers_option
 @click.option("--compute-capability", "capabilities", multiple=True, help="tensorrt: a GPU to serve, such as 8.9.")
 @click.option("--tensorrt-version", help="tensorrt: version that builds and runs the plans, such as 10.9.")
 @click.option("--engine-cache", help="GPU: folder on the server for TensorRT's engines and timings.")

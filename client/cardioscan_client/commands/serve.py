@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from cardioscan_client.commands._shared import digitizers_option
+
 
 @click.command()
 @click.option(
@@ -19,13 +21,7 @@ import click
 @click.option("--http-port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0: any free port.")
 @click.option("--metrics-port", type=click.IntRange(0, 65535), default=8002, show_default=True, help="0: any free one.")
 @click.option("--threads", type=click.IntRange(min=0), default=0, help="Threads per network; 0: all cores.")
-@click.option(
-    "--digitizers",
-    type=click.IntRange(min=0),
-    default=2,
-    show_default=True,
-    help="Processes of ecg_digitizer; 0: none.",
-)
+@digitizers_option
 @click.option("--log", type=click.Path(dir_okay=False, path_type=Path), help="File for the server's log.")
 @click.argument("arguments", nargs=-1, metavar="[-- TRITON_OPTIONS...]")
 def serve(
