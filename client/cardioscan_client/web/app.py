@@ -19,6 +19,7 @@ from cardioscan import __version__
 from cardioscan.errors import CardioscanError
 from cardioscan.pipeline import Digitizer
 from cardioscan_client.gateway.metrics import Metrics
+from cardioscan_client.web.drain import Drain
 from cardioscan_client.web.jobs import Jobs
 from cardioscan_client.web.options import WebOptions
 from cardioscan_client.web.page_routes import page_routes
@@ -38,7 +39,7 @@ _LOG = logging.getLogger(__name__)
 _SWEEP_S: Final = 15.0
 
 
-def create_app(digitizer: Digitizer, options: WebOptions | None = None) -> Guard:
+def create_app(digitizer: Digitizer, options: WebOptions | None = None) -> Drain:
     """The application that serves the page and REST, for any ASGI server.
 
     Args:
@@ -75,7 +76,7 @@ def create_app(digitizer: Digitizer, options: WebOptions | None = None) -> Guard
     for path, (content, media_type) in static_files().items():
         app.add_api_route(path, _answer_with(content, media_type), methods=["GET", "HEAD"], include_in_schema=False)
     # Around everything, so that the answer to an unexpected error has its headers too.
-    return Guard(app, options)
+    return Drain(Guard(app, options))
 
 
 def static_files() -> dict[str, tuple[bytes, str]]:
