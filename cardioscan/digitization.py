@@ -50,6 +50,7 @@ class DigitizerOptions:
         threads: threads of the embedded backend; 0 uses all cores.
         engine: what computes the networks in the embedded backend: ``onnxruntime``, ``openvino`` (extra ``openvino``)
             or ``auto`` (OpenVINO where it is installed and no GPU is to be used).
+        bfloat16: let OpenVINO compute in bfloat16 where the processor can.
         limits: bounds on input images.
     """
 
@@ -67,6 +68,7 @@ class DigitizerOptions:
     models: str | Path | None = None
     threads: int = 0
     engine: Engine = "auto"
+    bfloat16: bool = True
     limits: ImageLimits = DEFAULT_LIMITS
 
     @classmethod

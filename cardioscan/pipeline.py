@@ -31,7 +31,17 @@ class Digitizer:
 
     def __init__(self, backend: InferenceBackend | None = None, options: DigitizerOptions | None = None) -> None:
         self.options = options or DigitizerOptions()
-        self.backend = backend or OnnxBackend(self.options.models, self.options.threads, engine=self.options.engine)
+        self.backend = backend or OnnxBackend(
+            self.options.models,
+            self.options.threads,
+            engine=self.options.engine,
+            bfloat16=self.options.bfloat16,
+        )
+
+    def open_ahead(self) -> None:
+        """Begin to open the networks, if they run in this process, so that the first page waits less."""
+        if isinstance(self.backend, OnnxBackend):
+            self.backend.open_ahead()
 
     def digitize(self, source: ImageSource, page: int = 0) -> EcgRecord:
         """Digitize one page.

@@ -139,7 +139,7 @@ class PageResult:
 
 
 def make_digitizer(options: BatchOptions) -> Digitizer:
-    """The digitizer of a batch; without a server, it loads the networks at the first page that needs them."""
+    """The digitizer of a batch; without a server, it begins to load the networks."""
     from cardioscan.pipeline import Digitizer, DigitizerOptions
 
     given = {"models": options.models, "threads": options.threads, **options.pipeline}
@@ -148,7 +148,9 @@ def make_digitizer(options: BatchOptions) -> Digitizer:
         from cardioscan_client.triton import ServedDigitizer
 
         return ServedDigitizer(options.server, pipeline)
-    return Digitizer(options=pipeline)
+    digitizer = Digitizer(options=pipeline)
+    digitizer.open_ahead()
+    return digitizer
 
 
 DigitizerFactory = Callable[[BatchOptions], "Digitizer"]

@@ -52,7 +52,7 @@ class TritonPythonModel:
             raise pb_utils.TritonModelException(f"{path} has the SHA-256 {found}, not {wanted}: copy it again")
         threads = int(parameters.get("threads", "0"))
         if importlib.util.find_spec("openvino") is not None:
-            self._run_page = self._open_openvino(path, threads)
+            self._run_page = self._open_openvino(path, threads, parameters.get("bfloat16", "yes") == "yes")
         else:
             self._run_page = self._open_onnxruntime(path, threads)
         self.inputs = [tensor["name"] for tensor in config["input"]]
@@ -70,15 +70,18 @@ class TritonPythonModel:
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         return lambda page: session.run(self.outputs, page)
 
-    def _open_openvino(self, path: Path, threads: int) -> Callable[[dict[str, NDArray[Any]]], list[NDArray[Any]]]:
+    def _open_openvino(
+        self, path: Path, threads: int, bfloat16: bool
+    ) -> Callable[[dict[str, NDArray[Any]]], list[NDArray[Any]]]:
         # Not its usage statistics: nothing is to leave a hospital's machine.
         sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
         import openvino
 
         core = openvino.Core()
+        can = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         properties: dict[str, Any] = {
             "NUM_STREAMS": 1,
-            "INFERENCE_PRECISION_HINT": "f32",
+            "INFERENCE_PRECISION_HINT": "bf16" if bfloat16 and can else "f32",
             "ENABLE_CPU_PINNING": False,
             **({"INFERENCE_NUM_THREADS": threads} if threads else {}),
         }

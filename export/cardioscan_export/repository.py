@@ -66,6 +66,7 @@ class RepositoryOptions:
     Attributes:
         flavour: one of ``FLAVOURS``.
         precision: one of ``PRECISIONS``; the flavour ``cpu`` has float32 only.
+        bfloat16: let the flavour ``cpu`` compute in bfloat16 where OpenVINO is there and the processor can.
         threads: threads of the arithmetic per network on a CPU; 0 uses all cores.
         digitizers: processes of ``ecg_digitizer``, each with one page at a time; 0 leaves it out, for a server whose
             Python has no CardioScan.
@@ -78,6 +79,7 @@ class RepositoryOptions:
 
     flavour: str = "onnxruntime"
     precision: str = "float32"
+    bfloat16: bool = True
     threads: int = 0
     digitizers: int = 2
     compute_capabilities: tuple[str, ...] = COMPUTE_CAPABILITIES
@@ -162,6 +164,7 @@ def config_pbtxt(spec: NetworkSpec, options: RepositoryOptions = RepositoryOptio
         parts.append(parameter("precision", options.precision))
     if cpu:
         parts.append(parameter("threads", str(options.threads)))
+        parts.append(parameter("bfloat16", "yes" if options.bfloat16 else "no"))
     elif options.flavour == "onnxruntime":
         parts.append(_accelerator(spec, options))
     else:

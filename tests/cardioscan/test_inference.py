@@ -6,15 +6,18 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
+from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
 from cardioscan import inference
 from cardioscan.errors import MissingDependencyError, ModelError
-from cardioscan.inference import OnnxBackend, choose_engine
+from cardioscan.inference import OnnxBackend, choose_engine, has_bfloat16
 from cardioscan.specs import SPECS
 
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 openvino_only = pytest.mark.skipif(find_spec("openvino") is None, reason="needs openvino (extra 'openvino')")
 
 
@@ -29,13 +32,44 @@ def picture(name: str, seed: int = 0) -> dict[str, np.ndarray]:
 @pytest.mark.parametrize("name", SPECS)
 def test_both_engines_give_the_same_answer(name):
     inputs = picture(name)
-    answers = [OnnxBackend(engine=engine).infer(name, inputs) for engine in ("onnxruntime", "openvino")]
+    engines = ("onnxruntime", "openvino")
+    answers = [OnnxBackend(engine=engine, bfloat16=False).infer(name, inputs) for engine in engines]
     for tensor in SPECS[name].outputs:
         a, b = (answer[tensor.name] for answer in answers)
         assert a.shape == b.shape == (1, *tensor.shape) and a.dtype == b.dtype == np.dtype(tensor.dtype)
         # Bytes may be rounded the other way; float32 sums come in another order.
         tolerance = 1 if a.dtype == np.uint8 else 1e-3
         np.testing.assert_allclose(a.astype(np.float64), b.astype(np.float64), atol=tolerance)
+
+
+@pytest.mark.skipif(not has_bfloat16(), reason="needs a processor with bfloat16 arithmetic, and openvino")
+@pytest.mark.parametrize(
+    ("name", "tensor"), [("waveform_extractor", "row_coverage"), ("grid_rectifier", "point_offset")]
+)
+def test_bfloat16_is_another_arithmetic_and_no_other_answer(name, tensor):
+    # On a page: coverage and nodes are decided there, while on noise the networks are in doubt everywhere.
+    pixels = cv2.cvtColor(cv2.imread(str(EXAMPLES / "page-photo.jpg")), cv2.COLOR_BGR2RGB)
+    (spec,) = SPECS[name].inputs
+    page = cv2.resize(pixels, spec.shape[:0:-1], interpolation=cv2.INTER_AREA).transpose(2, 0, 1)[None]
+    exact, fast = (OnnxBackend(engine="openvino", bfloat16=b).infer(name, {spec.name: page}) for b in (False, True))
+    apart = np.abs(exact[tensor].astype(np.float64) - fast[tensor].astype(np.float64))
+    assert apart.max() > 0  # else it is not in use
+    assert apart.mean() < (0.5 if exact[tensor].dtype == np.uint8 else 0.05)
+
+
+def test_networks_are_opened_ahead_and_versions_name_those_used_only():
+    backend = OnnxBackend(threads=1)
+    backend.open_ahead().join()
+    assert backend.model_versions() == {}
+    backend.infer("source_classifier", picture("source_classifier"))
+    assert list(backend.model_versions()) == ["source_classifier"]
+
+
+def test_what_cannot_be_opened_ahead_is_told_by_the_page_that_needs_it(tmp_path):
+    backend = OnnxBackend(tmp_path)
+    backend.open_ahead().join()
+    with pytest.raises(ModelError, match="'source_classifier' is missing"):
+        backend.infer("source_classifier", picture("source_classifier"))
 
 
 @openvino_only

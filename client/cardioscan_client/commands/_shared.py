@@ -23,6 +23,13 @@ profile_option = click.option(
 )
 """The option ``--profile`` of every command that digitizes."""
 
+bfloat16_option = click.option(
+    "--bfloat16/--no-bfloat16",
+    default=True,
+    help="Let OpenVINO compute in bfloat16 where the processor can: twice as fast, some 10 uV apart.  [default: on]",
+)
+"""The option ``--bfloat16`` of the commands that compute, or say how a server computes."""
+
 digitizers_option = click.option(
     "--digitizers",
     type=click.IntRange(min=0),

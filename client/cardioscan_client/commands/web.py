@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from cardioscan_client.commands._shared import complete_files, profile_option, require
+from cardioscan_client.commands._shared import bfloat16_option, complete_files, profile_option, require
 
 _NEEDED = {
     "fastapi": "fastapi",
@@ -36,6 +36,7 @@ _NEEDED = {
 @click.option("--queue", type=click.IntRange(min=1), default=100, show_default=True, help="Pages that may wait.")
 @click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Pages in work at once.")
 @profile_option
+@bfloat16_option
 @click.option("--models", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Folder of the networks.")
 @click.option("--server", metavar="HOST:PORT", help="Run the networks on this server (see 'cardioscan serve').")
 @click.option(
@@ -64,6 +65,7 @@ def web(
     queue: int,
     jobs: int,
     profile: str,
+    bfloat16: bool,
     models: Path | None,
     server: str | None,
     timeout: float,
@@ -100,12 +102,13 @@ def web(
         max_results=max_results,
         keep_s=60 * keep_minutes,
     )
-    pipeline = DigitizerOptions.of_profile(profile, models=models, limits=limits)
+    pipeline = DigitizerOptions.of_profile(profile, models=models, bfloat16=bfloat16, limits=limits)
     digitizer: Digitizer
     if server is None:
         for name in SPECS:
             find_model_file(name, models)  # better missed now than at the first page
         digitizer = Digitizer(options=pipeline)
+        digitizer.open_ahead()
     else:
         from cardioscan_client.connection import TritonOptions
         from cardioscan_client.triton import ServedDigitizer
