@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from rich.progress import track
 
 from benchmarks.clinical import clinical_rows
-from benchmarks.common import data_option, report, signals_of
+from benchmarks.common import arithmetic_option, data_option, report, signals_of
 from cardioscan import Digitizer, DigitizerOptions, EcgRecord
 from cardioscan.clinical import compare_clinical
 from cardioscan.digitization import PROFILES
@@ -128,6 +128,7 @@ def pages_agreement(digitizer: Digitizer, data: Path) -> list[dict[str, object]]
 @click.option("-n", "count", default=10, help="Rendered pages per recipe.")
 @click.option("--overlays", type=click.Path(path_type=Path), help="Write the traces over each page here.")
 @click.option("--models", type=click.Path(path_type=Path), help="Another model repository.")
+@arithmetic_option
 @click.option("--profile", type=click.Choice(list(PROFILES)), default="balanced", help="Profile of the digitizer.")
 @click.option("--clinical", is_flag=True, help="Compare heart rate, intervals and ST levels too (extra 'clinical').")
 @click.option("--name", default="accuracy", help="Name of the result file.")
@@ -137,12 +138,14 @@ def main(
     count: int,
     overlays: Path | None,
     models: Path | None,
+    arithmetic: str | None,
     profile: str,
     clinical: bool,
     name: str,
 ) -> None:
     """Measure accuracy and print the tables."""
-    digitizer = Digitizer(options=DigitizerOptions.of_profile(profile, models=models))
+    changes = {"arithmetic": arithmetic} if arithmetic else {}
+    digitizer = Digitizer(options=DigitizerOptions.of_profile(profile, models=models, **changes))
     rows, details, measures = [], [], []
     for chosen in sets.split(","):
         if chosen == "pages":

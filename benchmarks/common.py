@@ -28,6 +28,12 @@ def data_option(function: Any) -> Any:
     )(function)
 
 
+arithmetic_option = click.option(
+    "--arithmetic", type=click.Choice(["auto", "int8", "float", "float32"]), help="Arithmetic other than the profile's."
+)
+"""The option ``--arithmetic`` of the benchmarks that digitize; None leaves it to the profile."""
+
+
 def signals_of(data: Path) -> str | None:
     """The signal archive of a data folder, or None for the simulator where there is none."""
     path = data / "signals" / SIGNALS.name

@@ -14,11 +14,11 @@ from typing import Any
 import click
 import numpy as np
 
-from benchmarks.common import ROOT, report
+from benchmarks.common import ROOT, arithmetic_option, report
 from cardioscan import Digitizer, DigitizerOptions
 from cardioscan.digitization import PROFILES
 from cardioscan.images import load_image
-from cardioscan.inference import choose_engine
+from cardioscan.inference import choose_engine, computes_in
 
 
 def peak_memory_gb() -> float:
@@ -30,12 +30,14 @@ def peak_memory_gb() -> float:
 @click.command()
 @click.option("-n", "count", default=3, help="Pages to time after one that warms up.")
 @click.option("--image", default=str(ROOT / "examples" / "page-photo.jpg"), help="The page.")
+@arithmetic_option
 @click.option("--profile", type=click.Choice(list(PROFILES)), default="balanced", help="Profile of the digitizer.")
 @click.option("--engine", type=click.Choice(["auto", "onnxruntime", "openvino"]), default="auto")
 @click.option("--threads", default=0, help="Threads of the networks; 0 uses all cores.")
-def main(count: int, image: str, profile: str, engine: Any, threads: int) -> None:
+def main(count: int, image: str, profile: str, arithmetic: str | None, engine: Any, threads: int) -> None:
     """Measure speed and print the table."""
-    digitizer = Digitizer(options=DigitizerOptions.of_profile(profile, threads=threads, engine=engine))
+    changes = {"arithmetic": arithmetic} if arithmetic else {}
+    digitizer = Digitizer(options=DigitizerOptions.of_profile(profile, threads=threads, engine=engine, **changes))
     pixels = np.array(load_image(image).pixels)
     started = time.perf_counter()
     digitizer.digitize(pixels)
@@ -54,7 +56,9 @@ def main(count: int, image: str, profile: str, engine: Any, threads: int) -> Non
     rows.append({"stage": "whole page, CPU seconds", "median s": float(np.median(processor))})
     rows.append({"stage": "first page, models loaded", "median s": first})
     rows.append({"stage": f"peak memory, GB ({os.cpu_count()} cores)", "median s": peak_memory_gb()})
-    title = f"Time per page, {pixels.shape[1]} x {pixels.shape[0]} px, {profile}, {choose_engine(engine)}"
+    chosen = choose_engine(engine)
+    chosen += f" in {computes_in(digitizer.options.arithmetic)}" if chosen == "openvino" else ""
+    title = f"Time per page, {pixels.shape[1]} x {pixels.shape[0]} px, {profile}, {chosen}"
     report("speed", title, rows)
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from cardioscan.errors import CardioscanError
 from cardioscan.geometry import Floats
 from cardioscan.images import DEFAULT_LIMITS, ImageLimits
-from cardioscan.inference import Engine
+from cardioscan.inference import Arithmetic, Engine
 from cardioscan.page import STANDARD_PAGE, PageTemplate
 from cardioscan.record import EcgRecord
 
@@ -50,7 +50,8 @@ class DigitizerOptions:
         threads: threads of the embedded backend; 0 uses all cores.
         engine: what computes the networks in the embedded backend: ``onnxruntime``, ``openvino`` (extra ``openvino``)
             or ``auto`` (OpenVINO where it is installed and no GPU is to be used).
-        bfloat16: let OpenVINO compute in bfloat16 where the processor can.
+        arithmetic: what OpenVINO computes in: ``int8``, ``float``, ``float32`` or ``auto``, see
+            ``cardioscan.inference.Arithmetic``.
         limits: bounds on input images.
     """
 
@@ -68,7 +69,7 @@ class DigitizerOptions:
     models: str | Path | None = None
     threads: int = 0
     engine: Engine = "auto"
-    bfloat16: bool = True
+    arithmetic: Arithmetic = "auto"
     limits: ImageLimits = DEFAULT_LIMITS
 
     @classmethod
@@ -87,7 +88,7 @@ PROFILES: Final[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
     {
         "fast": {"line_rounds": (0, 1), "second_pass": "never", "crossing": False},
         "balanced": {},
-        "accurate": {"second_pass": "always"},
+        "accurate": {"second_pass": "always", "arithmetic": "float"},
     }
 )
 """What each profile changes of the defaults; README and docs/speed.md say what it costs and gains."""

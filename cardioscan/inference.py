@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import platform
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -14,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cardioscan.errors import CardioscanError, MissingDependencyError, ModelError
+from cardioscan.quantization import Limits, quantise
 from cardioscan.specs import SPECS, check_model_file, find_model_file
 
 _ABSENT = object()
@@ -21,6 +26,14 @@ _IMPORTING = threading.Lock()
 Tensors = Mapping[str, NDArray[Any]]
 Engine = Literal["auto", "onnxruntime", "openvino"]
 """What computes the networks in this process; ``auto`` is OpenVINO where it is installed and no GPU is to be used."""
+Arithmetic = Literal["auto", "int8", "float", "float32"]
+"""What OpenVINO computes in (ONNX Runtime computes in float32 always).
+
+``int8``: what goes into convolutions is rounded to eight bits (``cardioscan.quantization``), two to three times as
+fast; only the released networks have limits for it, others compute as ``float``. ``float``: bfloat16 where the
+processor has it (AVX-512 BF16, AMX), twice as fast, else float32. ``float32``: on every machine. ``auto``: ``int8`` on
+x86-64, else ``float``. What each costs in decibels stands in docs/speed.md.
+"""
 Runner = Callable[[Sequence[str], Tensors], list[NDArray[Any]]]
 """Runs one network: (names of the wanted outputs, inputs by name) to the outputs. Several threads may call it."""
 
@@ -57,8 +70,7 @@ class OnnxBackend:
     """The networks in this process, from their ONNX files, on ONNX Runtime or OpenVINO.
 
     Networks are opened on first use and shared by threads. Weights are stored as float16. ONNX Runtime computes in
-    float32; so does OpenVINO, unless the processor has bfloat16 arithmetic, which is twice as fast: then signals differ
-    by some 10 µV, decibels by 0.01 (docs/speed.md).
+    float32; OpenVINO knows faster arithmetic, see ``Arithmetic``.
 
     Args:
         repository: a model repository; None looks where ``cardioscan.specs.repository_candidates`` says.
@@ -66,7 +78,7 @@ class OnnxBackend:
         verify: compare each file's SHA-256 with the release when it is opened.
         providers: ONNX Runtime execution providers; None takes CUDA where the installed runtime has it, else the CPU.
         engine: what computes them; providers that are given speak for ONNX Runtime.
-        bfloat16: let OpenVINO compute in bfloat16 where the processor can.
+        arithmetic: what OpenVINO computes in.
     """
 
     def __init__(
@@ -76,10 +88,10 @@ class OnnxBackend:
         verify: bool = True,
         providers: list[str] | None = None,
         engine: Engine = "auto",
-        bfloat16: bool = True,
+        arithmetic: Arithmetic = "auto",
     ) -> None:
         self._repository, self._threads, self._verify, self._providers = repository, threads, verify, providers
-        self._engine, self._bfloat16 = engine, bfloat16
+        self._engine, self._arithmetic = engine, arithmetic
         self._runners: dict[str, Runner] = {}
         self._hashes: dict[str, str] = {}
         self._used: frozenset[str] = frozenset()
@@ -121,11 +133,13 @@ class OnnxBackend:
                 assert path is not None  # find_model_file raises unless missing_ok
                 self._hashes[model] = check_model_file(model, path) if self._verify else ""
                 wanted = "onnxruntime" if self._providers else choose_engine(self._engine)
-                self._runners[model] = (
-                    _open_openvino(path, self._threads, self._bfloat16)
-                    if wanted == "openvino"
-                    else _open_onnxruntime(path, self._threads, self._providers)
-                )
+                if wanted == "openvino":
+                    limits = limits_of(model, self._hashes[model]) if in_int8(self._arithmetic) else {}
+                    self._runners[model] = _open_openvino(
+                        path, self._threads, limits, self._arithmetic != "float32" and not limits
+                    )
+                else:
+                    self._runners[model] = _open_onnxruntime(path, self._threads, self._providers)
             return self._runners[model]
 
 
@@ -169,16 +183,48 @@ def _open_onnxruntime(path: Path, threads: int, providers: list[str] | None) -> 
     return lambda names, inputs: session.run(list(names), dict(inputs))
 
 
-def has_bfloat16() -> bool:
-    """Whether OpenVINO is installed and this processor has bfloat16 arithmetic (AVX-512 BF16, AMX)."""
-    return find_spec("openvino") is not None and _has_bfloat16(_import_openvino().Core())
+def in_int8(arithmetic: Arithmetic = "auto") -> bool:
+    """Whether networks that have limits compute in eight bits. On ARM this would be slower, not faster."""
+    return arithmetic == "int8" or arithmetic == "auto" and platform.machine().lower() in ("x86_64", "amd64")
+
+
+@lru_cache(maxsize=1)
+def _all_limits() -> dict[str, dict[str, Any]]:
+    resource = files("cardioscan").joinpath("int8.json")
+    if not resource.is_file():
+        return {}
+    content: dict[str, dict[str, Any]] = json.loads(resource.read_text(encoding="utf-8"))
+    return content
+
+
+def limits_of(model: str, sha256: str) -> dict[str, tuple[float, float]]:
+    """The limits of a network's convolutions (``cardioscan.quantization.Limits``), found by ``cardioscan calibrate``.
+
+    Args:
+        model: its name.
+        sha256: hash of its ONNX file; empty where nobody looked. Limits of other weights would be wrong ones.
+
+    Returns:
+        Empty where there are none for these weights.
+    """
+    entry = _all_limits().get(model, {})
+    if not sha256 or entry.get("sha256") != sha256:
+        return {}
+    return {name: (float(low), float(high)) for name, (low, high) in entry["limits"].items()}
+
+
+def computes_in(arithmetic: Arithmetic = "auto") -> str:
+    """What OpenVINO, which must be installed, computes the released networks in on this machine."""
+    if in_int8(arithmetic):
+        return "int8"
+    return "bfloat16" if arithmetic != "float32" and _has_bfloat16(_import_openvino().Core()) else "float32"
 
 
 def _has_bfloat16(core: Any) -> bool:
     return "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
-def _open_openvino(path: Path, threads: int, bfloat16: bool) -> Runner:
+def _open_openvino(path: Path, threads: int, limits: Limits, bfloat16: bool) -> Runner:
     openvino = _import_openvino()
     # Pinned threads of several processes would all sit on the first cores.
     properties: dict[str, Any] = {"NUM_STREAMS": 1, "ENABLE_CPU_PINNING": False}
@@ -187,7 +233,10 @@ def _open_openvino(path: Path, threads: int, bfloat16: bool) -> Runner:
     try:
         core = openvino.Core()
         properties["INFERENCE_PRECISION_HINT"] = "bf16" if bfloat16 and _has_bfloat16(core) else "f32"
-        compiled = core.compile_model(core.read_model(path), "CPU", properties)
+        network = core.read_model(path)
+        if limits:
+            quantise(network, limits)
+        compiled = core.compile_model(network, "CPU", properties)
     except Exception as error:  # openvino raises plain RuntimeErrors
         raise ModelError(f"OpenVINO cannot open {path}: {error}") from error
 

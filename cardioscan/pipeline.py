@@ -35,7 +35,7 @@ class Digitizer:
             self.options.models,
             self.options.threads,
             engine=self.options.engine,
-            bfloat16=self.options.bfloat16,
+            arithmetic=self.options.arithmetic,
         )
 
     def open_ahead(self) -> None:

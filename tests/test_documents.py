@@ -44,6 +44,7 @@ PYTHON_NOT_RUN = {
 
 COMMANDS_RUN = ("digitize", "evaluate", "doctor", "completion")
 COMMANDS_NOT_RUN = {
+    "calibrate": "renders for minutes",
     "export": "needs a checkpoint of a training run",
     "gateway": "runs until it is stopped",
     "lint-models": "half a minute for eight graphs",

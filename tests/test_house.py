@@ -72,7 +72,7 @@ def test_the_client_knows_the_export_by_its_commands_only() -> None:
             if any(name.startswith("cardioscan_export") for name in names)
         }
 
-    commands = {"export", "lint_models", "repository", "serve"}
+    commands = {"calibrate", "export", "lint_models", "repository", "serve"}
     assert users(at_import_only=False) == {f"commands/{name}.py" for name in commands}
     assert users(at_import_only=True) == set()
 

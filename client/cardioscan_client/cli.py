@@ -10,6 +10,7 @@ import click
 from cardioscan import __version__
 from cardioscan.errors import CardioscanError
 from cardioscan_client.commands._shared import INTERRUPTED, WrongCall
+from cardioscan_client.commands.calibrate import calibrate
 from cardioscan_client.commands.completion import completion
 from cardioscan_client.commands.digitize import digitize
 from cardioscan_client.commands.doctor import doctor
@@ -57,6 +58,7 @@ def main() -> None:
 
 
 for command in (
-    digitize, evaluate, synthesize, train, export, repository, lint_models, serve, doctor, gateway, web, completion,
+    digitize, evaluate, synthesize, train, export, calibrate, repository, lint_models, serve, doctor, gateway, web,
+    completion,
 ):  # fmt: skip
     main.add_command(command)

@@ -16,7 +16,7 @@ import numpy as np
 
 from cardioscan import __version__
 from cardioscan.errors import CardioscanError
-from cardioscan.inference import InferenceBackend, OnnxBackend, choose_engine, has_bfloat16
+from cardioscan.inference import InferenceBackend, OnnxBackend, choose_engine, computes_in
 from cardioscan.specs import SPECS, check_model_file, find_model_file
 
 OK, NOTE, TROUBLE = "ok", "note", "trouble"
@@ -181,7 +181,7 @@ def engine() -> Finding:
     except CardioscanError as error:
         return Finding("engine", TROUBLE, str(error))
     if chosen == "openvino":
-        return Finding("engine", OK, f"OpenVINO, {'bfloat16' if has_bfloat16() else 'float32'}")
+        return Finding("engine", OK, f"OpenVINO, in {computes_in()}")
     if "CUDAExecutionProvider" in _providers():
         return Finding("engine", OK, "ONNX Runtime, on the GPU")
     return Finding("engine", NOTE, "ONNX Runtime", "OpenVINO is faster on CPUs: pip install 'cardioscan[openvino]'")

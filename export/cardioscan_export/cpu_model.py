@@ -1,7 +1,8 @@
 """The ``model.py`` of the CPU flavour: one network on OpenVINO or ONNX Runtime inside Triton's Python backend.
 
-``cardioscan_export.repository`` copies this file beside ``model.onnx``; Triton runs it, nothing imports it. It needs
-NumPy and OpenVINO or ONNX Runtime and no CardioScan, so that the repository stands on its own. Which of the two is
+``cardioscan_export.repository`` copies this file beside ``model.onnx``, with ``quantization.py`` and what that needs;
+Triton runs it, nothing imports it. It needs NumPy and OpenVINO or ONNX Runtime and no CardioScan, so that the
+repository stands on its own. Which of the two is
 taken, and how it is set, is as in ``cardioscan.inference``: a page is to give the same signals here and there.
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+import platform
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -38,6 +40,15 @@ def silence_capsules() -> None:
     sys.unraisablehook = hook
 
 
+def _neighbour(path: Path, name: str) -> Any:
+    """The Python file of that name beside ``path``; the interpreter's own search path is Triton's affair."""
+    spec = importlib.util.spec_from_file_location(f"cardioscan_{name}", path.with_name(f"{name}.py"))
+    assert spec is not None and spec.loader is not None  # for a path there always are
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 class TritonPythonModel:
     """One network. Triton makes an object of this class per instance and calls it from one thread."""
 
@@ -52,7 +63,7 @@ class TritonPythonModel:
             raise pb_utils.TritonModelException(f"{path} has the SHA-256 {found}, not {wanted}: copy it again")
         threads = int(parameters.get("threads", "0"))
         if importlib.util.find_spec("openvino") is not None:
-            self._run_page = self._open_openvino(path, threads, parameters.get("bfloat16", "yes") == "yes")
+            self._run_page = self._open_openvino(path, threads, parameters.get("arithmetic", "auto"))
         else:
             self._run_page = self._open_onnxruntime(path, threads)
         self.inputs = [tensor["name"] for tensor in config["input"]]
@@ -71,13 +82,19 @@ class TritonPythonModel:
         return lambda page: session.run(self.outputs, page)
 
     def _open_openvino(
-        self, path: Path, threads: int, bfloat16: bool
+        self, path: Path, threads: int, arithmetic: str
     ) -> Callable[[dict[str, NDArray[Any]]], list[NDArray[Any]]]:
         # Not its usage statistics: nothing is to leave a hospital's machine.
         sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
         import openvino
 
         core = openvino.Core()
+        network = core.read_model(path)
+        limits = json.loads(path.with_name("limits.json").read_text(encoding="utf-8"))
+        whole = arithmetic == "int8" or arithmetic == "auto" and platform.machine().lower() in ("x86_64", "amd64")
+        if whole and limits:
+            _neighbour(path, "quantization").quantise(network, limits)
+        bfloat16 = arithmetic != "float32" and not (whole and limits)
         can = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         properties: dict[str, Any] = {
             "NUM_STREAMS": 1,
@@ -85,7 +102,7 @@ class TritonPythonModel:
             "ENABLE_CPU_PINNING": False,
             **({"INFERENCE_NUM_THREADS": threads} if threads else {}),
         }
-        compiled = core.compile_model(core.read_model(path), "CPU", properties)
+        compiled = core.compile_model(network, "CPU", properties)
 
         def run(page: dict[str, NDArray[Any]]) -> list[NDArray[Any]]:
             request = compiled.create_infer_request()

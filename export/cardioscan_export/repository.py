@@ -4,13 +4,15 @@ There are three flavours, with the same names, tensors and versions:
 
 * ``onnxruntime``: the ONNX Runtime backend with its TensorRT accelerator, for a GPU; what the checkout holds.
 * ``tensorrt``: TensorRT plans, one per compute capability and TensorRT version.
-* ``cpu``: the Python backend running ONNX Runtime, for a Triton that has nothing else (``cardioscan serve``).
+* ``cpu``: the Python backend running OpenVINO or ONNX Runtime, for a Triton that has nothing else
+  (``cardioscan serve``).
 
 In all of them ``ecg_digitizer`` is the whole pipeline in the Python backend, calling the networks beside it.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import shutil
@@ -19,7 +21,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
+from cardioscan import quantization
 from cardioscan.errors import MissingDependencyError, ModelError
+from cardioscan.inference import limits_of
 from cardioscan.specs import (
     DIGITIZER,
     SPECS,
@@ -66,7 +70,7 @@ class RepositoryOptions:
     Attributes:
         flavour: one of ``FLAVOURS``.
         precision: one of ``PRECISIONS``; the flavour ``cpu`` has float32 only.
-        bfloat16: let the flavour ``cpu`` compute in bfloat16 where OpenVINO is there and the processor can.
+        arithmetic: what the flavour ``cpu`` computes in where OpenVINO is there; ``cardioscan.inference.Arithmetic``.
         threads: threads of the arithmetic per network on a CPU; 0 uses all cores.
         digitizers: processes of ``ecg_digitizer``, each with one page at a time; 0 leaves it out, for a server whose
             Python has no CardioScan.
@@ -79,7 +83,7 @@ class RepositoryOptions:
 
     flavour: str = "onnxruntime"
     precision: str = "float32"
-    bfloat16: bool = True
+    arithmetic: str = "auto"
     threads: int = 0
     digitizers: int = 2
     compute_capabilities: tuple[str, ...] = COMPUTE_CAPABILITIES
@@ -164,7 +168,7 @@ def config_pbtxt(spec: NetworkSpec, options: RepositoryOptions = RepositoryOptio
         parts.append(parameter("precision", options.precision))
     if cpu:
         parts.append(parameter("threads", str(options.threads)))
-        parts.append(parameter("bfloat16", "yes" if options.bfloat16 else "no"))
+        parts.append(parameter("arithmetic", options.arithmetic))
     elif options.flavour == "onnxruntime":
         parts.append(_accelerator(spec, options))
     else:
@@ -270,6 +274,9 @@ def _write_model(spec: NetworkSpec, source: Path, output: Path, options: Reposit
         _place(source, target, options.link)
     if options.flavour == "cpu":
         shutil.copyfile(_CPU_MODEL, folder / "model.py")
+        shutil.copyfile(quantization.__file__, folder / "quantization.py")
+        limits = json.dumps(limits_of(spec.name, digest), indent=1)
+        (folder / "limits.json").write_text(limits + "\n", encoding="utf-8")
     (folder.parent / "config.pbtxt").write_text(config, encoding="utf-8")
     return WrittenModel(spec.name, spec.version, folder.parent, tuple(missing), graph if missing else None)
 

@@ -14,7 +14,7 @@ import pytest
 
 from cardioscan import inference
 from cardioscan.errors import MissingDependencyError, ModelError
-from cardioscan.inference import OnnxBackend, choose_engine, has_bfloat16
+from cardioscan.inference import OnnxBackend, choose_engine
 from cardioscan.specs import SPECS
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
@@ -33,7 +33,7 @@ def picture(name: str, seed: int = 0) -> dict[str, np.ndarray]:
 def test_both_engines_give_the_same_answer(name):
     inputs = picture(name)
     engines = ("onnxruntime", "openvino")
-    answers = [OnnxBackend(engine=engine, bfloat16=False).infer(name, inputs) for engine in engines]
+    answers = [OnnxBackend(engine=engine, arithmetic="float32").infer(name, inputs) for engine in engines]
     for tensor in SPECS[name].outputs:
         a, b = (answer[tensor.name] for answer in answers)
         assert a.shape == b.shape == (1, *tensor.shape) and a.dtype == b.dtype == np.dtype(tensor.dtype)
@@ -42,19 +42,58 @@ def test_both_engines_give_the_same_answer(name):
         np.testing.assert_allclose(a.astype(np.float64), b.astype(np.float64), atol=tolerance)
 
 
-@pytest.mark.skipif(not has_bfloat16(), reason="needs a processor with bfloat16 arithmetic, and openvino")
+@openvino_only
 @pytest.mark.parametrize(
-    ("name", "tensor"), [("waveform_extractor", "row_coverage"), ("grid_rectifier", "point_offset")]
+    ("arithmetic", "name", "tensor", "apart"),
+    [
+        ("int8", "waveform_extractor", "row_coverage", 0.05),
+        ("int8", "grid_rectifier", "point_offset", 0.15),
+        ("int8", "label_detector", "label_probability", 0.05),
+        ("float", "waveform_extractor", "row_coverage", 0.05),
+    ],
 )
-def test_bfloat16_is_another_arithmetic_and_no_other_answer(name, tensor):
-    # On a page: coverage and nodes are decided there, while on noise the networks are in doubt everywhere.
+def test_faster_arithmetic_gives_much_the_same_answer(arithmetic, name, tensor, apart):
+    # On a page, where things are decided; on noise the networks are in doubt everywhere.
     pixels = cv2.cvtColor(cv2.imread(str(EXAMPLES / "page-photo.jpg")), cv2.COLOR_BGR2RGB)
     (spec,) = SPECS[name].inputs
     page = cv2.resize(pixels, spec.shape[:0:-1], interpolation=cv2.INTER_AREA).transpose(2, 0, 1)[None]
-    exact, fast = (OnnxBackend(engine="openvino", bfloat16=b).infer(name, {spec.name: page}) for b in (False, True))
-    apart = np.abs(exact[tensor].astype(np.float64) - fast[tensor].astype(np.float64))
-    assert apart.max() > 0  # else it is not in use
-    assert apart.mean() < (0.5 if exact[tensor].dtype == np.uint8 else 0.05)
+    exact, fast = (
+        OnnxBackend(engine="openvino", arithmetic=kind).infer(name, {spec.name: page})[tensor].astype(np.float64)
+        for kind in ("float32", arithmetic)
+    )
+    difference = np.abs(exact - fast)
+    assert difference.mean() < apart
+    if arithmetic == "int8":
+        assert difference.max() > 0, "it is not in use"
+
+
+@pytest.mark.parametrize(
+    ("arithmetic", "machine", "int8"),
+    [
+        ("auto", "x86_64", True),
+        ("auto", "AMD64", True),
+        ("auto", "aarch64", False),
+        ("int8", "aarch64", True),
+        ("float", "x86_64", False),
+        ("float32", "x86_64", False),
+    ],
+)
+def test_what_is_computed_in(arithmetic, machine, int8, monkeypatch):
+    monkeypatch.setattr(inference.platform, "machine", lambda: machine)
+    assert inference.in_int8(arithmetic) == int8
+
+
+@openvino_only
+def test_networks_without_limits_of_their_own_are_computed_in_float(tmp_path):
+    source = inference.find_model_file("grid_rectifier")
+    target = tmp_path / SPECS["grid_rectifier"].file
+    target.parent.mkdir(parents=True)
+    target.write_bytes(source.read_bytes())
+    inputs = picture("grid_rectifier")
+    # Weights that nobody has verified may be other ones, for which the limits do not hold.
+    own = OnnxBackend(tmp_path, verify=False, engine="openvino", arithmetic="int8").infer("grid_rectifier", inputs)
+    exact = OnnxBackend(engine="openvino", arithmetic="float").infer("grid_rectifier", inputs)
+    np.testing.assert_array_equal(own["point_offset"], exact["point_offset"])
 
 
 def test_networks_are_opened_ahead_and_versions_name_those_used_only():

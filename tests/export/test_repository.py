@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from functools import cache
 from pathlib import Path
@@ -18,6 +19,7 @@ onnx = pytest.importorskip("onnx", reason="the package onnx (extra 'export') is 
 pytest.importorskip("onnxscript", reason="the package onnxscript (extra 'export') is not installed")
 
 from cardioscan.errors import ModelError  # noqa: E402
+from cardioscan.inference import limits_of  # noqa: E402
 from cardioscan.specs import DIGITIZER, SPECS, file_sha256, find_model_file  # noqa: E402
 from cardioscan_client.cli import main  # noqa: E402
 from cardioscan_export.pbtxt import contract_differences  # noqa: E402
@@ -132,10 +134,20 @@ def test_cpu_flavour_stands_on_its_own(tmp_path: Path, link: bool) -> None:
     assert [model.name for model in written] == [*SPECS, DIGITIZER.name]
     for model in written[:-1]:
         files = model.folder / str(model.version)
-        assert {path.name for path in files.iterdir()} == {"model.onnx", "model.py"}
+        assert {path.name for path in files.iterdir()} == {
+            "model.onnx",
+            "model.py",
+            "quantization.py",
+            "limits.json",
+        }
         assert (files / "model.onnx").is_symlink() is link
         assert file_sha256(files / "model.onnx") == SPECS[model.name].sha256
-        assert "cardioscan" not in (files / "model.py").read_text().split('"""', 2)[2], "it needs no CardioScan"
+        for script in ("model.py", "quantization.py"):
+            code = (files / script).read_text().split('"""', 2)[2]
+            assert "import cardioscan" not in code and "from cardioscan" not in code, "it needs no CardioScan"
+        limits = json.loads((files / "limits.json").read_text())
+        assert limits == {name: list(pair) for name, pair in limits_of(model.name, SPECS[model.name].sha256).items()}
+        assert parsed((model.folder / "config.pbtxt").read_text()).parameters["arithmetic"].string_value == "auto"
         assert parsed((model.folder / "config.pbtxt").read_text()).parameters["threads"].string_value == "3"
         assert not model.missing
 

@@ -23,12 +23,12 @@ profile_option = click.option(
 )
 """The option ``--profile`` of every command that digitizes."""
 
-bfloat16_option = click.option(
-    "--bfloat16/--no-bfloat16",
-    default=True,
-    help="Let OpenVINO compute in bfloat16 where the processor can: twice as fast, some 10 uV apart.  [default: on]",
+arithmetic_option = click.option(
+    "--arithmetic",
+    type=click.Choice(["auto", "int8", "float", "float32"]),
+    help="What OpenVINO computes in; docs/speed.md tells what each costs.  [default: auto, int8 on x86-64]",
 )
-"""The option ``--bfloat16`` of the commands that compute, or say how a server computes."""
+"""The option ``--arithmetic`` of the commands that compute, or say how a server computes."""
 
 digitizers_option = click.option(
     "--digitizers",

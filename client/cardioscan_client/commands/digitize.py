@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from cardioscan_client.commands._shared import NOT_ALL, OK, bfloat16_option, complete_files, profile_option
+from cardioscan_client.commands._shared import NOT_ALL, OK, arithmetic_option, complete_files, profile_option
 
 
 @click.command()
@@ -46,7 +46,7 @@ from cardioscan_client.commands._shared import NOT_ALL, OK, bfloat16_option, com
     type=click.Choice(["auto", "onnxruntime", "openvino"]),
     help="What computes the networks here.  [default: auto, OpenVINO where it is installed]",
 )
-@bfloat16_option
+@arithmetic_option
 @click.option("--einthoven/--no-einthoven", default=None, help="Let the limb leads correct each other.  [default: on]")
 @click.option(
     "--savgol/--no-savgol", "savitzky_golay", default=None, help="Smooth lightly (Savitzky-Golay).  [default: off]"

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from cardioscan_client.commands._shared import NOT_ALL, OK, bfloat16_option, complete_files, profile_option, require
+from cardioscan_client.commands._shared import NOT_ALL, OK, arithmetic_option, complete_files, profile_option, require
 
 _PEM = click.Path(dir_okay=False, path_type=Path)
 _EMBEDDED_JOBS, _SERVED_JOBS = 1, 4
@@ -57,7 +57,7 @@ _RECONNECT_S = 5.0
 @profile_option
 @click.option("--models", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Folder of the networks.")
 @click.option("--threads", type=click.IntRange(min=0), default=0, help="Threads per network here; 0: all cores.")
-@bfloat16_option
+@arithmetic_option
 @click.option(
     "--log-level", type=click.Choice(["DEBUG", "INFO", "WARNING", "ERROR"]), default="INFO", show_default=True
 )
@@ -73,7 +73,7 @@ def gateway(
     profile: str,
     models: Path | None,
     threads: int,
-    bfloat16: bool,
+    arithmetic: str | None,
     log_level: str,
     **others: Any,
 ) -> None:
@@ -123,9 +123,11 @@ def gateway(
         token=_secret(token_file) if token_file else token,
         **others,
     )
+    chosen = {"arithmetic": arithmetic} if arithmetic else {}
+    pipeline = DigitizerOptions.of_profile(profile, models=models, threads=threads, limits=limits, **chosen)
     click.echo("loading the networks ..." if not upstream["server"] else f"looking for {upstream['server']} ...")
-    backend = _backend(upstream, timeout, models, threads, bfloat16)
-    work = PageDigitizer(backend, DigitizerOptions.of_profile(profile, models=models, threads=threads, limits=limits))
+    backend = _backend(upstream, timeout, pipeline)
+    work = PageDigitizer(backend, pipeline)
 
     def ready(started: Gateway) -> None:
         click.echo(f"gRPC     {options.host}:{started.port}")
@@ -149,7 +151,7 @@ def _secret(path: Path) -> str:
     return lines[0].strip()
 
 
-def _backend(upstream: dict[str, Any], timeout: float, models: Path | None, threads: int, bfloat16: bool) -> Any:
+def _backend(upstream: dict[str, Any], timeout: float, pipeline: Any) -> Any:
     """What runs the networks: here, loaded and tried once, or on a server that is asked for its models."""
     if upstream["server"]:
         from cardioscan_client.connection import TritonOptions
@@ -168,7 +170,7 @@ def _backend(upstream: dict[str, Any], timeout: float, models: Path | None, thre
     from cardioscan.inference import OnnxBackend
     from cardioscan.specs import SPECS
 
-    backend = OnnxBackend(models, threads, bfloat16=bfloat16)
+    backend = OnnxBackend(pipeline.models, pipeline.threads, engine=pipeline.engine, arithmetic=pipeline.arithmetic)
     for name, spec in SPECS.items():  # a missing file should show now, and not at the first page
         blank = {tensor.name: np.zeros((1, *tensor.shape), tensor.dtype) for tensor in spec.inputs}
         backend.infer(name, blank)

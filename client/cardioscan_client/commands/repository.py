@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from cardioscan_client.commands._shared import bfloat16_option, digitizers_option
+from cardioscan_client.commands._shared import arithmetic_option, digitizers_option
 
 
 @click.command()
@@ -36,7 +36,7 @@ from cardioscan_client.commands._shared import bfloat16_option, digitizers_optio
 @click.option("--models", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Folder of the networks.")
 @click.option("--link", is_flag=True, help="Link the ONNX files instead of copying them.")
 @click.option("--threads", type=click.IntRange(min=0), default=0, help="cpu: threads per network; 0: all cores.")
-@bfloat16_option
+@arithmetic_option
 @digitizers_option
 @click.option("--compute-capability", "capabilities", multiple=True, help="tensorrt: a GPU to serve, such as 8.9.")
 @click.option("--tensorrt-version", help="tensorrt: version that builds and runs the plans, such as 10.9.")

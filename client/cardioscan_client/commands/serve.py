@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from cardioscan_client.commands._shared import bfloat16_option, digitizers_option
+from cardioscan_client.commands._shared import arithmetic_option, digitizers_option
 
 
 @click.command()
@@ -21,14 +21,14 @@ from cardioscan_client.commands._shared import bfloat16_option, digitizers_optio
 @click.option("--http-port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0: any free port.")
 @click.option("--metrics-port", type=click.IntRange(0, 65535), default=8002, show_default=True, help="0: any free one.")
 @click.option("--threads", type=click.IntRange(min=0), default=0, help="Threads per network; 0: all cores.")
-@bfloat16_option
+@arithmetic_option
 @digitizers_option
 @click.option("--log", type=click.Path(dir_okay=False, path_type=Path), help="File for the server's log.")
 @click.argument("arguments", nargs=-1, metavar="[-- TRITON_OPTIONS...]")
 def serve(
     model_repository: Path | None,
     threads: int,
-    bfloat16: bool,
+    arithmetic: str | None,
     digitizers: int,
     log: Path | None,
     arguments: tuple[str, ...],
@@ -54,6 +54,8 @@ def serve(
         if model_repository is None:
             from cardioscan_export.repository import RepositoryOptions, write_repository
 
-            options = RepositoryOptions("cpu", bfloat16=bfloat16, threads=threads, digitizers=digitizers, link=True)
+            options = RepositoryOptions(
+                "cpu", arithmetic=arithmetic or "auto", threads=threads, digitizers=digitizers, link=True
+            )
             write_repository(folder, options)
         run_server(TritonServer(model_repository or Path(folder), server, log), click.echo)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from cardioscan_client.commands._shared import bfloat16_option, complete_files, profile_option, require
+from cardioscan_client.commands._shared import arithmetic_option, complete_files, profile_option, require
 
 _NEEDED = {
     "fastapi": "fastapi",
@@ -36,7 +36,7 @@ _NEEDED = {
 @click.option("--queue", type=click.IntRange(min=1), default=100, show_default=True, help="Pages that may wait.")
 @click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Pages in work at once.")
 @profile_option
-@bfloat16_option
+@arithmetic_option
 @click.option("--models", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Folder of the networks.")
 @click.option("--server", metavar="HOST:PORT", help="Run the networks on this server (see 'cardioscan serve').")
 @click.option(
@@ -65,7 +65,7 @@ def web(
     queue: int,
     jobs: int,
     profile: str,
-    bfloat16: bool,
+    arithmetic: str | None,
     models: Path | None,
     server: str | None,
     timeout: float,
@@ -102,7 +102,8 @@ def web(
         max_results=max_results,
         keep_s=60 * keep_minutes,
     )
-    pipeline = DigitizerOptions.of_profile(profile, models=models, bfloat16=bfloat16, limits=limits)
+    chosen = {"arithmetic": arithmetic} if arithmetic else {}
+    pipeline = DigitizerOptions.of_profile(profile, models=models, limits=limits, **chosen)
     digitizer: Digitizer
     if server is None:
         for name in SPECS:
