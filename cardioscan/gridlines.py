@@ -89,6 +89,7 @@ def refine_lines(
     ink: NDArray[np.uint8] | None = None,
     rounds: int = 2,
     softened: bool = False,
+    page: tuple[NDArray[np.uint8], NDArray[np.bool_]] | None = None,
 ) -> tuple[Floats, LineReport]:
     """Move the nodes of a lattice onto the printed lines, one by one.
 
@@ -101,6 +102,7 @@ def refine_lines(
             out, or a QRS beside a line would pull it.
         rounds: how often the page is flattened and measured anew; the displacement is always smoothed as a whole.
         softened: whether the picture has been through :func:`cardioscan.rectification.soften` already.
+        page: the flat page that ``nodes`` give, with where it is valid, if it has been sampled already.
 
     Returns:
         The nodes, same shape, and a report.
@@ -112,11 +114,13 @@ def refine_lines(
     known_ink = None if ink is None else _grown(ink)
     report = LineReport(False, 0.0, float("nan"), 0.0, (0.0, 0.0))
     for turn in range(rounds):
-        maps = dense_map(current, template, template.width, template.height)
-        if not softened:
-            image, softened = soften(image, maps), True
-        page, valid = sample_page(image, maps)
-        dark, bright = channel_range(page)
+        if page is None:
+            maps = dense_map(current, template, template.width, template.height)
+            if not softened:
+                image, softened = soften(image, maps), True
+            page = sample_page(image, maps)
+        (flattened, valid), page = page, None
+        dark, bright = channel_range(flattened)
         open_ = _open(bright.astype(np.float32), valid, known_ink)
         field = _flattened(255 - dark.astype(np.float32), open_)
         surfaces, shares, errors, rasters = [], [], [], []
@@ -335,8 +339,12 @@ def _open(bright: FloatMap, valid: NDArray[np.bool_], ink: NDArray[Any] | None) 
     open_ = valid.astype(np.float32)
     if ink is not None:
         open_ *= ~ink
-    share = cv2.blur(open_, (61, 61)) + 1e-3
-    background = cv2.blur(bright * open_, (61, 61)) / share
+    size, quarter = (bright.shape[1], bright.shape[0]), (bright.shape[1] // 4, bright.shape[0] // 4)
+
+    def low(values: FloatMap) -> FloatMap:
+        return np.asarray(cv2.blur(cv2.resize(values, quarter, interpolation=cv2.INTER_AREA), (15, 15)), np.float32)
+
+    background = cv2.resize(low(bright * open_) / (low(open_) + 1e-3), size, interpolation=cv2.INTER_LINEAR)
     dark = ((background - bright > _DARK * background) & (open_ > 0)).astype(np.uint8)
     dark = cv2.dilate(dark, np.ones((7, 7), np.uint8))
     # Where so much is dark it is the grid itself, of one colour with the ink.

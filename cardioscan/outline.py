@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cardioscan.geometry import Floats, resize_matrix, shrink, transform_points
+from cardioscan.gridphase import channel_range
 
 __all__ = ["Outline", "find_outline", "straighten"]
 
@@ -122,7 +123,7 @@ def _ruledness(image: NDArray[np.uint8]) -> tuple[NDArray[np.float32], float]:
     scale = min(1.0, _WORK_PX / max(image.shape[:2]))
     size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
     small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    level = small.min(axis=2).astype(np.float32)  # a line of any colour is dark in one channel
+    level = channel_range(small)[0].astype(np.float32)  # a line of any colour is dark in one channel
     level -= cv2.GaussianBlur(level, (0, 0), _BACKGROUND_PX)
     gx, gy = cv2.Sobel(level, cv2.CV_32F, 1, 0, ksize=3), cv2.Sobel(level, cv2.CV_32F, 0, 1, ksize=3)
     energy = gx * gx + gy * gy

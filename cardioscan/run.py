@@ -73,6 +73,7 @@ class PageRun:
         self.rectified: Image | None = None
         self.coverage: Image | None = None
         self._soft: Image | None = None
+        self._base_page: tuple[Image, NDArray[np.bool_]] | None = None
 
     @contextmanager
     def _timed(self, stage: str) -> Iterator[None]:
@@ -111,7 +112,7 @@ class PageRun:
         if image is None:
             return None
         other = copy.copy(self)
-        other.image, other._soft = image, None
+        other.image, other._soft, other._base_page = image, None, None
         other.diagnostics = {**self.diagnostics, "preprocessed": True}
         return other
 
@@ -198,7 +199,10 @@ class PageRun:
         """Sample the page (1700, 2200) from the picture through the lattice at hand."""
         assert self.image is not None and self.nodes is not None
         self.map_x, self.map_y = dense_map(self.nodes, self.template)
-        self.rectified, self.valid = sample_page(self._softened(), (self.map_x, self.map_y))
+        unmoved = self.nodes is self.base and self._base_page is not None
+        self.rectified, self.valid = (
+            self._on_base() if unmoved else sample_page(self._softened(), (self.map_x, self.map_y))
+        )
 
     def _softened(self) -> Image:
         """The picture blurred as far as the flat page needs it; once for all lattices of this page, which are close."""
@@ -207,12 +211,23 @@ class PageRun:
             self._soft = soften(self.image, dense_map(self.base, self.template))
         return self._soft
 
+    def _on_base(self) -> tuple[Image, NDArray[np.bool_]]:
+        """The page that the smooth lattice gives, on which lines are measured first, before the extractor and after."""
+        assert self.image is not None
+        if self._base_page is None:
+            maps = dense_map(self.base, self.template)
+            if self._soft is None:
+                self._soft = soften(self.image, maps)
+            self._base_page = sample_page(self._soft, maps)
+        return self._base_page
+
     def _on_lines(self, ink: NDArray[np.uint8] | None) -> Floats:
         """The smooth lattice moved onto the printed lines, as often as the options say."""
         rounds = self.options.line_rounds[ink is not None] if self.options.line_refinement else 0
         if not rounds:
             return self.base
-        nodes, report = refine_lines(self._softened(), self.base, self.template, ink, rounds, softened=True)
+        page = self._on_base()
+        nodes, report = refine_lines(self._softened(), self.base, self.template, ink, rounds, softened=True, page=page)
         self.diagnostics["lines"] = {
             "applied": report.applied,
             "measured": round(report.measured, 3),
@@ -305,7 +320,7 @@ class PageRun:
             self.diagnostics["second_pass"] = {"converged": report.converged, "p95_px": round(_p95(moved), 3)}
             if not report.applied or not report.converged:
                 return False
-            self.base = nodes
+            self.base, self._base_page = nodes, None
             self.nodes = self._on_lines(ink)
             self._flatten()
         return True
