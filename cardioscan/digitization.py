@@ -40,6 +40,7 @@ class DigitizerOptions:
         phase_refinement: refine the lattice by the phase of the printed grid.
         line_refinement: refine the lattice by the profile of every printed line.
         line_rounds: how often that is done before the traces are looked for, and again once the ink is known.
+        separators: time the trace around the bars between leads by where these are found.
         crossing: let a row claim steep ink of other rows that its own strokes run into.
         second_pass: when to extract again on the page as flattened with the ink left out: ``auto`` (on pictures without
             colour, where trace and grid cannot be told apart before and the lattice moves most), ``always`` or
@@ -62,6 +63,7 @@ class DigitizerOptions:
     phase_refinement: bool = True
     line_refinement: bool = True
     line_rounds: tuple[int, int] = (1, 2)
+    separators: bool = True
     crossing: bool = True
     second_pass: str = "auto"
     einthoven: bool = True

@@ -29,6 +29,7 @@ from cardioscan.placement import place_page
 from cardioscan.record import Calibration, EcgRecord, ModelUse, Outcome, Reason
 from cardioscan.rectification import dense_map, map_between, sample_page, soften
 from cardioscan.search import SURE_NAMES, search_page
+from cardioscan.separators import measure_separators, time_shift
 from cardioscan.sources import CATEGORIES
 from cardioscan.sources.preprocessing import preprocess
 from cardioscan.sources.quality import quality_score
@@ -288,7 +289,15 @@ class PageRun:
         assert self.coverage is not None
         with self._timed("waveform"):
             options = DecodingOptions(crossing=self.options.crossing)
-            self.decoded: DecodedPage = decode_rows(self.coverage, self.template, self.valid, options)
+            shift = self._shift() if self.options.separators else None
+            self.decoded: DecodedPage = decode_rows(self.coverage, self.template, self.valid, options, shift)
+
+    def _shift(self) -> Floats:
+        """By how much the trace stands to the right of where the lattice has it, (2200,) px."""
+        assert self.rectified is not None
+        found = measure_separators(self.rectified, self.template)
+        self.diagnostics["separators_px"] = [None if np.isnan(px) else round(float(px), 3) for px in found]
+        return time_shift(found, self.template)
 
     def _cover(self) -> None:
         """Ask the network for the coverage (4, 1700, 2200) of the flat page."""

@@ -248,13 +248,16 @@ def _label_sprites(template: PageTemplate, style: PageStyle) -> list[Sprite]:
 
 
 def _separator_sprites(template: PageTemplate, style: PageStyle) -> list[Sprite]:
-    width, half = round(style.separator_width), round(style.separator_half_height)
-    bar = np.full((2 * half, width), 255, np.uint8)
-    return [
-        Sprite(bar, x - width / 2 + 0.5, zero - half, style.text_colour)
-        for zero in template.zero_mv_y[:-1]
-        for x in template.column_bounds[1:-1]
-    ]
+    half = round(style.separator_half_height)
+    sprites = []
+    for x in template.column_bounds[1:-1]:
+        # Pixel i reaches from i - 0.5 to i + 0.5. Time is read off these bars: nothing is rounded.
+        left = x + template.separator_dx - style.separator_width / 2
+        pixels = np.arange(round(left), round(left + style.separator_width) + 1)
+        covered = np.minimum(left + style.separator_width, pixels + 0.5) - np.maximum(left, pixels - 0.5)
+        bar = np.repeat(np.round(255 * np.clip(covered, 0, 1)).astype(np.uint8)[None], 2 * half, axis=0)
+        sprites += [Sprite(bar, float(pixels[0]), zero - half, style.text_colour) for zero in template.zero_mv_y[:-1]]
+    return sprites
 
 
 _WORDS = (

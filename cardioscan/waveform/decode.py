@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import cv2
@@ -95,6 +95,7 @@ def decode_rows(
     template: PageTemplate = STANDARD_PAGE,
     valid: NDArray[np.bool_] | None = None,
     options: DecodingOptions | None = None,
+    shift: Floats | None = None,
 ) -> DecodedPage:
     """Read the signals from the stroke coverage of the printed rows.
 
@@ -103,6 +104,7 @@ def decode_rows(
         template: the page's geometry.
         valid: (height, width) bool, pixels that were inside the photo; None = all. What lies outside is never read.
         options: settings; None = ``DecodingOptions()``.
+        shift: (width,) px by which the trace stands to the right of its nominal place, in each column; None = nowhere.
 
     Returns:
         The decoded page. Stretches of more than ``max_gap_s`` without ink are NaN; shorter ones are bridged.
@@ -124,7 +126,13 @@ def decode_rows(
         )
     by_edges, by_amount = (np.concatenate([row.flat[i] for row in found]) for i in (0, 1))
     pen, radius = pen_radii(by_edges, by_amount)
-    read = [None if row is None else _read_row(row, radius, template, options) for row in rows]
+    columns = np.arange(template.width)
+
+    def places(segment: LeadSegment, count: int) -> Floats:
+        nominal = segment.x_start + template.px_per_sample * np.arange(count)
+        return np.asarray(nominal if shift is None else nominal + np.interp(nominal, columns, shift), np.float64)
+
+    read = [None if row is None else _read_row(row, radius, template, options, places) for row in rows]
 
     signals = np.full((len(LEAD_INDEX), RECORD_SAMPLES), np.nan)
     confidence = np.zeros(signals.shape, np.float32)
@@ -150,7 +158,7 @@ def decode_rows(
             signals[LEAD_INDEX[name]] = reading.signal
             confidence[LEAD_INDEX[name]] = reading.confidence
             name = f"{name} (rhythm)" if len(prints) > 1 else name
-        x = np.where(np.isnan(y), np.nan, segment.x_start + template.px_per_sample * np.arange(n))
+        x = np.where(np.isnan(y), np.nan, places(segment, n))
         traces[name] = np.stack([x, y], axis=1)
     return DecodedPage(signals, confidence, traces, duplicates, 2 * pen)
 
@@ -239,13 +247,16 @@ def _along(
     return np.stack([cv2.dilate(row, np.ones((1, 5), np.uint8)) for row in inside]).astype(bool)
 
 
-def _read_row(row: _Row, radius: float, template: PageTemplate, options: DecodingOptions) -> tuple[Floats, Floats]:
+def _read_row(
+    row: _Row,
+    radius: float,
+    template: PageTemplate,
+    options: DecodingOptions,
+    places_of: Callable[[LeadSegment, int], Floats],
+) -> tuple[Floats, Floats]:
     """Heights (n,) px of the page, NaN where unread, and confidence (n,) of a row's samples, segment after segment."""
     counts = [stop - start for start, stop in (segment_samples(segment, template) for segment in row.segments)]
-    places = [
-        segment.x_start + template.px_per_sample * np.arange(count)
-        for segment, count in zip(row.segments, counts, strict=True)
-    ]
+    places = [places_of(segment, count) for segment, count in zip(row.segments, counts, strict=True)]
     curves = Curves(np.concatenate(places), np.cumsum([0, *counts[:-1]]))
     fine_x, fine_y, torn = undo_pen(row.stroke, radius)
     y = np.interp(curves.x, row.columns[0] + fine_x, fine_y)

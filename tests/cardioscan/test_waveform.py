@@ -285,3 +285,20 @@ def test_wrong_valid_mask_is_named() -> None:
 def test_impossible_options(change: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(change))):
         DecodingOptions(**change)  # type: ignore[arg-type]
+
+
+def test_a_trace_that_stands_to_the_side_is_read_at_its_time() -> None:
+    coverage, truth = simulated(3)
+    columns = np.arange(STANDARD_PAGE.width)
+    shift = 0.8 * np.exp(-0.5 * ((columns - 1102) / 70.0) ** 2) - 0.5 * np.exp(-0.5 * ((columns - 610) / 70.0) ** 2)
+    x = np.broadcast_to((columns - shift).astype(np.float32), coverage.shape[1:])
+    y = np.broadcast_to(np.arange(STANDARD_PAGE.height, dtype=np.float32)[:, None], coverage.shape[1:])
+    moved = np.stack([cv2.remap(row, x.copy(), y.copy(), cv2.INTER_CUBIC) for row in coverage])
+    straight, corrected, untold = (
+        compare(decoded.signals, truth).snr_db
+        for decoded in (decode_rows(coverage), decode_rows(moved, shift=shift), decode_rows(moved))
+    )
+    assert corrected > straight - 0.7 and untold < corrected - 1.0
+    traces, nominal = decode_rows(moved, shift=shift).traces, decode_rows(coverage).traces
+    apart = traces["V1"][:, 0] - nominal["V1"][:, 0]
+    assert np.nanmax(np.abs(apart - np.interp(nominal["V1"][:, 0], columns, shift))) < 1e-6
