@@ -387,12 +387,27 @@ class PageRun:
                 "light.",
             )
         limb = [np.nanstd(row) for row in signals[: LEAD_INDEX["V1"]] if np.isfinite(row).any()]
-        if limb and noise_mv > _CONTRADICTION * float(np.median(limb)):
+        contradicting = bool(limb) and noise_mv > _CONTRADICTION * float(np.median(limb))
+        # Where the names stand at their nodes it is the right page, of which some leads are spoilt.
+        if contradicting and self._names_in_place() < SURE_NAMES:
             raise StageError(
                 RefusalCode.ALIGNMENT_FAILED,
                 "The limb leads contradict each other by more than they hold: the traces are not the leads of the page "
                 "layout that is known: 3 rows of 4 leads and a rhythm row, 25 mm/s, 10 mm/mV.",
             )
+
+    def _names_in_place(self) -> int:
+        """How many of the lead names found stand within half a square of their node on the settled lattice."""
+        assert self.labels is not None and self.nodes is not None
+        steps = [np.linalg.norm(np.diff(self.nodes, axis=axis), axis=-1).ravel() for axis in (0, 1)]
+        reach = float(np.median(np.concatenate(steps))) / 2
+        places: dict[int, list[Floats]] = {}
+        for label in self.template.labels:
+            places.setdefault(label.class_id, []).append(self.nodes[label.j, label.i])
+        return sum(
+            any(np.linalg.norm(node - point) < reach for node in places.get(round(class_id), []))
+            for class_id, *point in self.labels
+        )
 
     def _moved_px(self) -> float | None:
         lines = self.diagnostics.get("lines")
