@@ -48,6 +48,9 @@ _WHOLE_LATTICE: Final = 0.7
 _SMOOTH_START: Final = 100.0
 _COLOURLESS: Final = 3.0
 _LEAST_READ: Final = 0.2
+_SCATTERED: Final = 0.6
+"""Where less than this is read, and no lead with more than ``_GUESSED`` confidence, what was read is no trace."""
+_GUESSED: Final = 0.1
 _CONTRADICTION: Final = 1.0
 """Limb leads that contradict each other by so many times their own rms are not limb leads."""
 _UNSETTLED_CERTAINTY: Final = 0.7
@@ -354,6 +357,7 @@ class PageRun:
                 signals = signal.einthoven_redistribute(signals, clarity)
             features = lead_features(signals, clarity, noise, self._moved_px(), self.template)
             confidence = trust(clarity, features) * np.float32(self.certainty)
+            self._refuse_guesses(signals, confidence)
             rate = signal.heart_rate_bpm(signals, clarity * np.float32(self.certainty))
         self.diagnostics["pen_px"] = round(float(self.decoded.pen_px), 3)
         self.diagnostics["noise_mv"] = round(noise[0], 4)
@@ -381,11 +385,7 @@ class PageRun:
         )
         self.diagnostics["read"] = round(read, 4)
         if read < _LEAST_READ:
-            raise StageError(
-                RefusalCode.TRACE_NOT_FOUND,
-                f"Of the {len(LEADS)} leads only {read:.0%} shows a trace; take the picture closer, sharper, in even "
-                "light.",
-            )
+            raise _no_trace(read)
         limb = [np.nanstd(row) for row in signals[: LEAD_INDEX["V1"]] if np.isfinite(row).any()]
         contradicting = bool(limb) and noise_mv > _CONTRADICTION * float(np.median(limb))
         # Where the names stand at their nodes it is the right page, of which some leads are spoilt.
@@ -395,6 +395,14 @@ class PageRun:
                 "The limb leads contradict each other by more than they hold: the traces are not the leads of the page "
                 "layout that is known: 3 rows of 4 leads and a rhythm row, 25 mm/s, 10 mm/mV.",
             )
+
+    def _refuse_guesses(self, signals: Floats, confidence: NDArray[np.float32]) -> None:
+        """Refuse pieces of which none can be believed: what grain and words on a page without traces look like."""
+        read = self.diagnostics["read"]
+        there = np.isfinite(signals)
+        sure = [float(row[seen].mean()) for row, seen in zip(confidence, there, strict=True) if seen.any()]
+        if read < _SCATTERED and max(sure, default=0.0) < _GUESSED:
+            raise _no_trace(read)
 
     def _names_in_place(self) -> int:
         """How many of the lead names found stand within half a square of their node on the settled lattice."""
@@ -479,6 +487,13 @@ def _p95(values: Floats) -> float:
 def _planes(image: Image) -> NDArray[np.uint8]:
     """(H, W, 3) to (1, 3, H, W)."""
     return np.ascontiguousarray(image.transpose(2, 0, 1))[None]
+
+
+def _no_trace(read: float) -> StageError:
+    return StageError(
+        RefusalCode.TRACE_NOT_FOUND,
+        f"Of the {len(LEADS)} leads only {read:.0%} shows a trace; take the picture closer, sharper, in even light.",
+    )
 
 
 def _label_table(keypoints: LabelKeypoints, inliers: NDArray[np.bool_], to_image: Floats) -> Floats:

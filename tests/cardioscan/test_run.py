@@ -65,3 +65,22 @@ def test_next_to_nothing_read_is_refused_wherever_the_names_are() -> None:
     with pytest.raises(StageError, match="only") as caught:
         page_with_names(13)._refuse_unreadable(signals, 0.0)
     assert caught.value.code == RefusalCode.TRACE_NOT_FOUND
+
+
+@pytest.mark.parametrize(
+    ("read", "best", "refused"), [(0.5, 0.05, True), (0.5, 0.3, False), (0.9, 0.05, False), (0.3, 0.0, True)]
+)
+def test_scattered_pieces_are_refused_unless_some_lead_can_be_believed(read: float, best: float, refused: bool) -> None:
+    run = page_with_names(13)
+    run.diagnostics["read"] = read
+    signals = contradicting_signals()
+    signals[:, 1000:] = np.nan
+    signals[3] = np.nan
+    confidence = np.where(np.isfinite(signals), 0.01, 0).astype(np.float32)
+    confidence[7, :1000] = best
+    if refused:
+        with pytest.raises(StageError, match="shows a trace") as caught:
+            run._refuse_guesses(signals, confidence)
+        assert caught.value.code == RefusalCode.TRACE_NOT_FOUND
+    else:
+        run._refuse_guesses(signals, confidence)
