@@ -203,26 +203,26 @@ class PageRun:
         """Sample the page (1700, 2200) from the picture through the lattice at hand."""
         assert self.image is not None and self.nodes is not None
         self.map_x, self.map_y = dense_map(self.nodes, self.template)
-        unmoved = self.nodes is self.base and self._base_page is not None
+        maps = self.map_x, self.map_y
         self.rectified, self.valid = (
-            self._on_base() if unmoved else sample_page(self._softened(), (self.map_x, self.map_y))
+            self._on_base() if self.nodes is self.base else sample_page(self._softened(maps), maps)
         )
 
-    def _softened(self) -> Image:
-        """The picture blurred as far as the flat page needs it; once for all lattices of this page, which are close."""
+    def _softened(self, maps: tuple[NDArray[np.float32], NDArray[np.float32]]) -> Image:
+        """The picture blurred as far as a flat page needs it; once for all lattices of this page, which are close."""
         assert self.image is not None
         if self._soft is None:
-            self._soft = soften(self.image, dense_map(self.base, self.template))
+            self._soft = soften(self.image, maps)
         return self._soft
 
     def _on_base(self) -> tuple[Image, NDArray[np.bool_]]:
-        """The page that the smooth lattice gives, on which lines are measured first, before the extractor and after."""
-        assert self.image is not None
+        """The page (1700, 2200) that the smooth lattice gives, and where it is valid.
+
+        Lines are measured on it first, before the extractor and after, so it is sampled once.
+        """
         if self._base_page is None:
             maps = dense_map(self.base, self.template)
-            if self._soft is None:
-                self._soft = soften(self.image, maps)
-            self._base_page = sample_page(self._soft, maps)
+            self._base_page = sample_page(self._softened(maps), maps)
         return self._base_page
 
     def _on_lines(self, ink: NDArray[np.uint8] | None) -> Floats:
@@ -231,7 +231,8 @@ class PageRun:
         if not rounds:
             return self.base
         page = self._on_base()
-        nodes, report = refine_lines(self._softened(), self.base, self.template, ink, rounds, softened=True, page=page)
+        assert self._soft is not None  # that page was sampled from it
+        nodes, report = refine_lines(self._soft, self.base, self.template, ink, rounds, softened=True, page=page)
         self.diagnostics["lines"] = {
             "applied": report.applied,
             "measured": round(report.measured, 3),
