@@ -34,9 +34,13 @@ class TritonPythonModel:
         config = json.loads(args["model_config"])
         self.inputs, self.outputs = config["input"], config["output"]
         self.delay = pathlib.Path(args["model_repository"]) / "delay"
+        self.begun = pathlib.Path(args["model_repository"]) / "begun"
+        self.count = 0
 
     def execute(self, requests):
         answers = []
+        self.count += len(requests)
+        self.begun.write_text(str(self.count))
         for request in requests:
             started = time.monotonic()
             while time.monotonic() - started < float(self.delay.read_text() or "inf"):

@@ -100,8 +100,9 @@ class Desk:
         finally:
             del self._open[answer]
             if not answer.done():
+                future.cancel()  # at once, if it is still in the queue; cancelling ``answer`` would do it a turn later
                 ticket.cancel()
-                answer.cancel()  # takes it out of the queue if it is still there
+                answer.cancel()
         if answer.cancelled():
             if self._closed:
                 raise StoppingError()

@@ -54,6 +54,7 @@ async def answer_stream(
                 working.remove(done)
                 yield done.result()
     finally:
-        for future in (stopping, reading, *working):
+        # The youngest first: those that wait for a thread are gone before one that holds a thread gives it up.
+        for future in (stopping, reading, *reversed(working)):
             if future is not None:
                 future.cancel()
