@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 _VERTICAL_STEP = 2  # the path is sought at half the vertical resolution: it only names the stroke
 
-_LENT_SHARE = 0.7  # what other rows' ink counts in a column, relative to the row's own
-_LENT_GAIN = 0.5  # and what running through it gains
+_LENT_SHARE = 0.85  # what other rows' ink counts in a column, relative to the row's own
+_LENT_GAIN = 0.8  # and what running through it gains
 
 
 def trace_paths(
