@@ -16,7 +16,7 @@ BASE := $(VENV)/.installed-base
 DEV := $(VENV)/.installed-dev
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-BENCHMARKS := rendering accuracy speed profile stages ablation confidence refusals serving precision roofline sources
+BENCHMARKS := rendering accuracy speed profile stages ablation confidence refusals scaling serving precision roofline sources
 
 .PHONY: help setup setup-dev digitize test lint clean $(addprefix bench-,$(BENCHMARKS))
 
@@ -43,6 +43,7 @@ lint: $(DEV) ## Check style, layout and types
 bench-rendering: $(DEV) ## Measure how fast training pages are rendered
 bench-accuracy: $(DEV) ## Measure how well pages are digitized
 bench-speed: $(DEV) ## Measure time and memory per page
+bench-scaling: $(DEV) ## Measure how cost grows with pixels, pages and worker processes, and what starting costs
 bench-profile: $(DEV) ## Show where a page's time and memory go, with a flame graph
 bench-precision: $(DEV) ## Measure what computing in float16 costs
 bench-roofline: $(DEV) ## Count operations and bytes of the networks, and their least time on GPUs and here
