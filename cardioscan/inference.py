@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import io
 import json
 import platform
 import sys
@@ -17,6 +19,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from cardioscan.compiled import cache_folder, entry_name, load, store
 from cardioscan.errors import CardioscanError, MissingDependencyError, ModelError
 from cardioscan.quantization import Limits, quantise
 from cardioscan.specs import SPECS, check_model_file, find_model_file
@@ -135,8 +138,9 @@ class OnnxBackend:
                 wanted = "onnxruntime" if self._providers else choose_engine(self._engine)
                 if wanted == "openvino":
                     limits = limits_of(model, self._hashes[model]) if in_int8(self._arithmetic) else {}
+                    bfloat16 = self._arithmetic != "float32" and not limits
                     self._runners[model] = _open_openvino(
-                        path, self._threads, limits, self._arithmetic != "float32" and not limits
+                        model, path, self._hashes[model], self._threads, limits, bfloat16
                     )
                 else:
                     self._runners[model] = _open_onnxruntime(path, self._threads, self._providers)
@@ -224,7 +228,7 @@ def _has_bfloat16(core: Any) -> bool:
     return "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
-def _open_openvino(path: Path, threads: int, limits: Limits, bfloat16: bool) -> Runner:
+def _open_openvino(model: str, path: Path, sha256: str, threads: int, limits: Limits, bfloat16: bool) -> Runner:
     openvino = _import_openvino()
     # Pinned threads of several processes would all sit on the first cores.
     properties: dict[str, Any] = {"NUM_STREAMS": 1, "ENABLE_CPU_PINNING": False}
@@ -233,10 +237,7 @@ def _open_openvino(path: Path, threads: int, limits: Limits, bfloat16: bool) -> 
     try:
         core = openvino.Core()
         properties["INFERENCE_PRECISION_HINT"] = "bf16" if bfloat16 and _has_bfloat16(core) else "f32"
-        network = core.read_model(path)
-        if limits:
-            quantise(network, limits)
-        compiled = core.compile_model(network, "CPU", properties)
+        compiled = _compiled(core, model, path, sha256, limits, properties)
     except Exception as error:  # openvino raises plain RuntimeErrors
         raise ModelError(f"OpenVINO cannot open {path}: {error}") from error
 
@@ -262,6 +263,39 @@ def _open_openvino(path: Path, threads: int, limits: Limits, bfloat16: bool) -> 
                     compiled.release_memory()
 
     return run
+
+
+@lru_cache(maxsize=1)
+def _quantization_hash() -> str:
+    source = files("cardioscan").joinpath("quantization.py")
+    return hashlib.sha256(source.read_bytes() if source.is_file() else b"").hexdigest()
+
+
+def _compiled(core: Any, model: str, path: Path, sha256: str, limits: Limits, properties: Mapping[str, Any]) -> Any:
+    """The network as OpenVINO computes it: from the cache, else compiled, and stored there if its weights are known."""
+    openvino = _import_openvino()
+    folder = cache_folder() if sha256 else None
+    if folder is not None:
+        made_from = {
+            "weights": sha256,
+            "limits": limits,
+            "precision": properties["INFERENCE_PRECISION_HINT"],
+            "quantise": _quantization_hash(),
+            "openvino": openvino.__version__,
+            "processor": [core.get_property("CPU", key) for key in ("FULL_DEVICE_NAME", "OPTIMIZATION_CAPABILITIES")],
+        }
+        name = entry_name(model, made_from)
+        kept = load(folder, name)
+        if kept is not None:
+            with contextlib.suppress(RuntimeError):  # whatever it does not like about it, compiling will do
+                return core.import_model(io.BytesIO(kept), "CPU", properties)
+    network = core.read_model(path)
+    if limits:
+        quantise(network, limits)
+    compiled = core.compile_model(network, "CPU", properties)
+    if folder is not None:
+        store(folder, name, compiled.export_model().getvalue())
+    return compiled
 
 
 def _import_openvino() -> Any:

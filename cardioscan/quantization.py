@@ -13,7 +13,7 @@ Nothing of CardioScan is imported here: a copy of this file stands beside the CP
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -30,10 +30,10 @@ _SPARE: Final = 2.0
 
 def convolutions(model: Any) -> Iterator[tuple[str, Any, NDArray[np.float32]]]:
     """The convolutions of an ``openvino.Model`` after which others follow: name of the weights, operator, weights."""
-    every = [node for node in model.get_ordered_ops() if node.get_type_name() == "Convolution"]
-    inner = set().union(*(_convolutions_before(node) for node in every))
-    for node in every:
-        if node.get_friendly_name() not in inner:
+    operators = model.get_ordered_ops()
+    followed = _followed_by_convolutions(operators)
+    for node in operators:
+        if node.get_type_name() != "Convolution" or node.get_friendly_name() not in followed:
             continue
         weights = node.input_value(1).get_node()
         if weights.get_type_name() == "Convert":
@@ -94,21 +94,16 @@ def measuring(model: Any) -> list[str]:
     return names
 
 
-def _convolutions_before(node: Any) -> set[str]:
-    """Names of the convolutions whose answers reach an operator with no convolution between."""
+def _followed_by_convolutions(operators: Sequence[Any]) -> set[str]:
+    """Names of the operators, given in the order of computation, whose answers reach a convolution."""
     found: set[str] = set()
-    seen: set[str] = set()
-    waiting = [value.get_node() for value in node.input_values()]
-    while waiting:
-        source = waiting.pop()
-        name = source.get_friendly_name()
-        if name in seen:
-            continue
-        seen.add(name)
-        if source.get_type_name() == "Convolution":
-            found.add(name)
-        else:
-            waiting += [value.get_node() for value in source.input_values()]
+    for node in reversed(operators):
+        for value in node.outputs():
+            readers = (target.get_node() for target in value.get_target_inputs())
+            if any(
+                reader.get_type_name() == "Convolution" or reader.get_friendly_name() in found for reader in readers
+            ):
+                found.add(node.get_friendly_name())
     return found
 
 

@@ -15,6 +15,7 @@ from typing import Any, Final
 import numpy as np
 
 from cardioscan import __version__
+from cardioscan.compiled import CACHE_VARIABLE, cache_folder
 from cardioscan.errors import CardioscanError
 from cardioscan.inference import InferenceBackend, OnnxBackend, choose_engine, computes_in
 from cardioscan.specs import SPECS, check_model_file, find_model_file
@@ -157,6 +158,17 @@ def machine() -> Iterator[Finding]:
         yield Finding("/dev/shm", OK if enough else NOTE, f"{size / 2**20:.0f} MiB", advice)
     yield gpu(_providers(), shutil.which("nvidia-smi") is not None)
     yield engine()
+    yield kept()
+
+
+def kept() -> Finding:
+    """The folder in which compiled networks are kept."""
+    folder = cache_folder()
+    if folder is None:
+        advice = f"each start compiles the networks: name a folder of your own in {CACHE_VARIABLE}, or leave it at that"
+        return Finding("cache", NOTE, "none", advice)
+    size = sum(path.stat().st_size for path in folder.glob("*") if path.is_file())
+    return Finding("cache", OK, f"{folder}, {size / 1e6:.0f} MB")
 
 
 def gpu(providers: list[str], driver: bool) -> Finding:
