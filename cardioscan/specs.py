@@ -164,6 +164,8 @@ DIGITIZER: Final = PipelineSpec(
 ``reasons`` and ``record`` (the content of ``page.json``) are JSON. The page of a PDF or TIFF is ``PAGE_PARAMETER``."""
 
 PAGE_PARAMETER: Final = "page"
+PROFILE_PARAMETER: Final = "profile"
+"""Request parameters of ``DIGITIZER``: the page from 0, and one of ``cardioscan.digitization.PROFILES``."""
 """Parameter of a request to ``DIGITIZER``: page of the document, from 0; a parameter and no second tensor, so that the
 bytes of a file alone are a valid request over HTTP."""
 

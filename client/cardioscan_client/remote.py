@@ -11,14 +11,16 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from cardioscan.digitization import PROFILES
 from cardioscan.errors import (
+    CardioscanError,
     ImageError,
     ModelContractError,
     RefusalCode,
 )
 from cardioscan.page import LEADS, RECORD_SAMPLES
 from cardioscan.record import Calibration, EcgRecord, ModelUse, Outcome, Reason
-from cardioscan.specs import DIGITIZER, PAGE_PARAMETER
+from cardioscan.specs import DIGITIZER, PAGE_PARAMETER, PROFILE_PARAMETER
 from cardioscan_client.connection import (
     TritonOptions,
     client_arguments,
@@ -50,15 +52,23 @@ class RemoteDigitizer:
         server: its address ``HOST:PORT``, or how to reach it; ``page_timeout_s`` is the time for a page with its
             repetitions (None: ``request_timeout_s``).
         rng: source of the jitter; None makes one.
+        profile: one of ``cardioscan.digitization.PROFILES``; None leaves it to the server. What the networks compute
+            in is the server's choice whatever the profile.
 
     Raises:
         MissingDependencyError: tritonclient is not installed.
         ServerUnavailableError: no server answers there, or the model is not ready.
         ModelContractError: the server has no ``ecg_digitizer``, or that of another release.
+        CardioscanError: there is no such profile.
         DeadlineExceededError, ServerOverloadedError: it answers too late, or has too much to do.
     """
 
-    def __init__(self, server: str | TritonOptions, rng: np.random.Generator | None = None) -> None:
+    def __init__(
+        self, server: str | TritonOptions, rng: np.random.Generator | None = None, profile: str | None = None
+    ) -> None:
+        if profile is not None and profile not in PROFILES:
+            raise CardioscanError(f"unknown profile {profile!r}; there are {', '.join(PROFILES)}")
+        self.profile = profile
         self.options = server if isinstance(server, TritonOptions) else TritonOptions(server)
         self.max_bytes = DIGITIZER.max_bytes
         self._rng = rng or np.random.default_rng()
@@ -131,7 +141,7 @@ class RemoteDigitizer:
             "model_version": str(DIGITIZER.version),
             "outputs": [self._grpc.InferRequestedOutput(tensor.name) for tensor in DIGITIZER.outputs],
             "headers": self.options.headers(),
-            "parameters": {PAGE_PARAMETER: int(page)},
+            "parameters": {PAGE_PARAMETER: int(page), **({PROFILE_PARAMETER: self.profile} if self.profile else {})},
             "timeout": max(1, int(left * _QUEUE_SHARE * 1e6)),  # microseconds, in the queue and then for the work
             "client_timeout": left,  # seconds, in all
         }
@@ -160,18 +170,21 @@ class RemoteDigitizer:
         self.max_bytes = min(accepted, message_limit() - _MESSAGE_FRAME)
 
 
-def digitize_remote(source: FileSource, server: str | TritonOptions, page: int = 0) -> EcgRecord:
+def digitize_remote(
+    source: FileSource, server: str | TritonOptions, page: int = 0, profile: str | None = None
+) -> EcgRecord:
     """Digitize one page on a server; ``RemoteDigitizer`` keeps the connection for further ones.
 
     Args:
         source: a path, or the bytes of a file.
         server: its address ``HOST:PORT``, or how to reach it.
         page: which page of a PDF or TIFF, from 0.
+        profile: as for ``RemoteDigitizer``.
 
     Raises:
         ServingError: as ``RemoteDigitizer``.
     """
-    with RemoteDigitizer(server) as digitizer:
+    with RemoteDigitizer(server, profile=profile) as digitizer:
         return digitizer.digitize(source, page)
 
 

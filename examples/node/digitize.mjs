@@ -21,12 +21,13 @@ const { values: options, positionals } = parseArgs({
   allowPositionals: true,
   options: {
     page: { type: "string", default: "1" }, // from 1, as people count; the server counts from 0
+    profile: { type: "string" }, // fast, balanced or accurate; without it the server decides
     csv: { type: "string" },
     timeout: { type: "string", default: "120" }, // seconds
   },
 });
 if (positionals.length !== 2) {
-  console.error("usage: node digitize.mjs HOST:PORT FILE [--page N] [--csv FILE] [--timeout SECONDS]");
+  console.error("usage: node digitize.mjs HOST:PORT FILE [--page N] [--profile NAME] [--csv FILE] [--timeout SECONDS]");
   process.exit(2);
 }
 const [address, file] = positionals;
@@ -41,6 +42,7 @@ function digitize(image) {
     model_version: "1",
     parameters: {
       page: { int64_param: Number(options.page) - 1 },
+      ...(options.profile && { profile: { string_param: options.profile } }),
       timeout: { int64_param: Number(options.timeout) * 900_000 }, // microseconds; nine tenths, so that a "no" arrives
     },
     inputs: [{ name: "image", datatype: "UINT8", shape: [image.length] }],

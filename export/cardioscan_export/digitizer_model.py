@@ -24,6 +24,7 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 from numpy.typing import NDArray
 
+from cardioscan.digitization import PROFILES
 from cardioscan.errors import (
     DeadlineExceededError,
     ModelContractError,
@@ -36,7 +37,7 @@ from cardioscan.images import ImageLimits
 from cardioscan.inference import Tensors, check_tensors
 from cardioscan.pipeline import Digitizer, DigitizerOptions
 from cardioscan.record import EcgRecord
-from cardioscan.specs import DIGITIZER, PAGE_PARAMETER, SPECS, NetworkSpec, PipelineSpec
+from cardioscan.specs import DIGITIZER, PAGE_PARAMETER, PROFILE_PARAMETER, SPECS, NetworkSpec, PipelineSpec
 from cardioscan_export.cpu_model import silence_capsules
 from cardioscan_export.pbtxt import contract_differences
 
@@ -125,7 +126,10 @@ class TritonPythonModel:
         if int(settings["threads"]) > 0:
             cv2.setNumThreads(int(settings["threads"]))
         limits = ImageLimits(max_bytes=int(settings["max_bytes"]), max_pixels=int(settings["max_pixels"]))
-        self.options = DigitizerOptions(limits=limits)
+        self.options = {name: DigitizerOptions.of_profile(name, limits=limits) for name in PROFILES}
+        self.profile = settings["profile"]
+        if self.profile not in PROFILES:
+            raise pb_utils.TritonModelException(f"unknown profile {self.profile!r}: there are {', '.join(PROFILES)}")
         self.page_timeout_s = float(settings["page_timeout_s"])
 
     def execute(self, requests: list[Any]) -> list[Any]:
@@ -156,14 +160,21 @@ class TritonPythonModel:
         asked = request.timeout() / 1e6
         seconds = min(asked, self.page_timeout_s) if asked > 0 else self.page_timeout_s
         backend = BlsBackend(request, seconds, self.released)
-        return Digitizer(backend, self.options).digitize(image.tobytes(), _page_of(request))
+        page, profile = _asked_for(request, self.profile)
+        return Digitizer(backend, self.options[profile]).digitize(image.tobytes(), page)
 
 
-def _page_of(request: Any) -> int:
-    page = json.loads(request.parameters() or "{}").get(PAGE_PARAMETER, 0)
+def _asked_for(request: Any, profile: str) -> tuple[int, str]:
+    """The page from 0, and the profile, which is ``profile`` where the request names none."""
+    parameters = json.loads(request.parameters() or "{}")
+    page, profile = parameters.get(PAGE_PARAMETER, 0), parameters.get(PROFILE_PARAMETER, profile)
     if type(page) is not int:  # a bool is no page
         raise _BadRequestError(f"the parameter '{PAGE_PARAMETER}' must be a whole number from 0, not {page!r}")
-    return page
+    if profile not in PROFILES:
+        raise _BadRequestError(
+            f"the parameter '{PROFILE_PARAMETER}' must be one of {', '.join(PROFILES)}, not {profile!r}"
+        )
+    return page, profile
 
 
 def _outputs(record: EcgRecord) -> dict[str, NDArray[Any]]:

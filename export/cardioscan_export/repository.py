@@ -74,6 +74,7 @@ class RepositoryOptions:
         threads: threads of the arithmetic per network on a CPU; 0 uses all cores.
         digitizers: processes of ``ecg_digitizer``, each with one page at a time; 0 leaves it out, for a server whose
             Python has no CardioScan.
+        profile: what ``ecg_digitizer`` works by where a request names none; of ``cardioscan.digitization.PROFILES``.
         compute_capabilities: GPUs that the plans of the flavour ``tensorrt`` are for.
         tensorrt_version: TensorRT that builds and runs these plans.
         engine_cache: folder on the server for engines and timings of TensorRT.
@@ -86,6 +87,7 @@ class RepositoryOptions:
     arithmetic: str = "auto"
     threads: int = 0
     digitizers: int = 2
+    profile: str = "balanced"
     compute_capabilities: tuple[str, ...] = COMPUTE_CAPABILITIES
     tensorrt_version: str = TENSORRT_VERSION
     engine_cache: str = ENGINE_CACHE
@@ -199,6 +201,7 @@ def digitizer_config_pbtxt(options: RepositoryOptions = RepositoryOptions()) -> 
         queue(cpu, 0),
         f"instance_group [ {{ count: {options.digitizers} kind: KIND_CPU }} ]",
         parameter("threads", str(options.threads)),
+        parameter("profile", options.profile),
         parameter("page_timeout_s", str(PAGE_TIMEOUT_S)),
         parameter("max_bytes", str(DIGITIZER.max_bytes)),
         parameter("max_pixels", str(DIGITIZER.max_pixels)),

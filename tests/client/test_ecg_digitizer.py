@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cardioscan.errors import ModelContractError, ServerUnavailableError
+from cardioscan.errors import CardioscanError, ModelContractError, ServerUnavailableError
 from cardioscan.formats import read_signals
 from cardioscan.pipeline import Digitizer, DigitizerOptions
 from cardioscan.record import EcgRecord, Outcome
@@ -259,6 +259,29 @@ def test_a_page_that_is_no_number_is_a_bad_request(server: TritonServer, page: o
     }
     status, body = post(server, json.dumps(request).encode(), {"Content-Type": "application/json"})
     assert status == 400 and b"bad_request: the parameter 'page' must be a whole number from 0" in body
+
+
+@pytest.mark.parametrize("profile", ["slow", "", 1])
+def test_a_profile_that_is_none_is_a_bad_request(server: TritonServer, profile: object) -> None:
+    request = {
+        "parameters": {"profile": profile},
+        "inputs": [{"name": "image", "datatype": "UINT8", "shape": [3], "data": [1, 2, 3]}],
+    }
+    status, body = post(server, json.dumps(request).encode(), {"Content-Type": "application/json"})
+    assert status == 400 and b"bad_request: the parameter 'profile' must be one of fast, balanced, accurate" in body
+
+
+def test_a_client_knows_the_profiles(server: TritonServer) -> None:
+    with pytest.raises(CardioscanError, match="unknown profile 'slow'; there are fast, balanced, accurate"):
+        RemoteDigitizer(server.grpc_address, profile="slow")
+
+
+def test_a_page_is_worth_what_its_request_says(server: TritonServer, answers: Answers) -> None:
+    options = TritonOptions(server.grpc_address, page_timeout_s=PATIENT)
+    served = digitize_remote(EXAMPLE, options, profile="fast")
+    here = Digitizer(options=DigitizerOptions.of_profile("fast", threads=1)).digitize(EXAMPLE)
+    np.testing.assert_allclose(served.signals, here.signals, atol=1e-3)
+    assert np.nanmax(np.abs(served.signals - answers.page.signals)) > 1e-3  # which is balanced
 
 
 def test_only_one_page_per_request(server: TritonServer) -> None:

@@ -30,6 +30,15 @@ arithmetic_option = click.option(
 )
 """The option ``--arithmetic`` of the commands that compute, or say how a server computes."""
 
+served_profile_option = click.option(
+    "--profile",
+    type=click.Choice(PROFILES),
+    default="balanced",
+    show_default=True,
+    help="Of ecg_digitizer, where a request names none.",
+)
+"""The option ``--profile`` of the commands that write a repository for Triton."""
+
 digitizers_option = click.option(
     "--digitizers",
     type=click.IntRange(min=0),

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from cardioscan_client.commands._shared import arithmetic_option, digitizers_option
+from cardioscan_client.commands._shared import arithmetic_option, digitizers_option, served_profile_option
 
 
 @click.command()
@@ -38,6 +38,7 @@ from cardioscan_client.commands._shared import arithmetic_option, digitizers_opt
 @click.option("--threads", type=click.IntRange(min=0), default=0, help="cpu: threads per network; 0: all cores.")
 @arithmetic_option
 @digitizers_option
+@served_profile_option
 @click.option("--compute-capability", "capabilities", multiple=True, help="tensorrt: a GPU to serve, such as 8.9.")
 @click.option("--tensorrt-version", help="tensorrt: version that builds and runs the plans, such as 10.9.")
 @click.option("--engine-cache", help="GPU: folder on the server for TensorRT's engines and timings.")

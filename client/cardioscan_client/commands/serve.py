@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from cardioscan_client.commands._shared import arithmetic_option, digitizers_option
+from cardioscan_client.commands._shared import arithmetic_option, digitizers_option, served_profile_option
 
 
 @click.command()
@@ -23,6 +23,7 @@ from cardioscan_client.commands._shared import arithmetic_option, digitizers_opt
 @click.option("--threads", type=click.IntRange(min=0), default=0, help="Threads per network; 0: all cores.")
 @arithmetic_option
 @digitizers_option
+@served_profile_option
 @click.option("--log", type=click.Path(dir_okay=False, path_type=Path), help="File for the server's log.")
 @click.argument("arguments", nargs=-1, metavar="[-- TRITON_OPTIONS...]")
 def serve(
@@ -30,6 +31,7 @@ def serve(
     threads: int,
     arithmetic: str | None,
     digitizers: int,
+    profile: str,
     log: Path | None,
     arguments: tuple[str, ...],
     **ports: Any,
@@ -55,7 +57,12 @@ def serve(
             from cardioscan_export.repository import RepositoryOptions, write_repository
 
             options = RepositoryOptions(
-                "cpu", arithmetic=arithmetic or "auto", threads=threads, digitizers=digitizers, link=True
+                "cpu",
+                arithmetic=arithmetic or "auto",
+                threads=threads,
+                digitizers=digitizers,
+                profile=profile,
+                link=True,
             )
             write_repository(folder, options)
         run_server(TritonServer(model_repository or Path(folder), server, log), click.echo)
