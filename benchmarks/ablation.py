@@ -10,6 +10,7 @@ of processor times says anything.
 from __future__ import annotations
 
 import hashlib
+import inspect
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -33,7 +34,7 @@ from cardioscan.digitization import PROFILES
 from cardioscan.errors import PageRefusedError
 from cardioscan.inference import InferenceBackend, OnnxBackend, Tensors
 from cardioscan.measure import PageScore, SetScore, compare, finite_or_none
-from cardioscan.page import STANDARD_PAGE, PageTemplate
+from cardioscan.page import STANDARD_PAGE
 from cardioscan.run import PageRun
 from cardioscan.specs import SPECS
 from cardioscan.synthesis.recipes import RECIPES
@@ -143,13 +144,11 @@ class RememberingBackend:
 def decoding(variant: Variant) -> Iterator[None]:
     """Let the pipeline decode as the variant says."""
 
-    def changed(
-        row_coverage: NDArray[np.uint8],
-        template: PageTemplate = STANDARD_PAGE,
-        valid: NDArray[np.bool_] | None = None,
-        options: DecodingOptions | None = None,
-    ) -> DecodedPage:
-        return decode_rows(row_coverage, template, valid, replace(options or DecodingOptions(), **variant.decoding))
+    def changed(*given: Any, **named: Any) -> DecodedPage:
+        call = inspect.signature(decode_rows).bind(*given, **named)
+        options = call.arguments.get("options") or DecodingOptions()
+        call.arguments["options"] = replace(options, **variant.decoding)
+        return decode_rows(*call.args, **call.kwargs)
 
     with ExitStack() as changes:
         if variant.decoding:

@@ -23,6 +23,7 @@ from benchmarks.ablation import (
 )
 from benchmarks.accuracy import Page
 from cardioscan import Digitizer, DigitizerOptions, EcgRecord
+from cardioscan.errors import StageError
 from cardioscan.inference import Tensors
 from cardioscan.measure import compare, refused_page
 from cardioscan.page import STANDARD_PAGE
@@ -98,6 +99,14 @@ def test_an_answer_is_asked_for_once_and_its_time_counted_each_time() -> None:
     backend.infer("a", {"page": page})
     assert counting.asked == 4
     assert backend.model_versions() == counting.model_versions()
+
+
+@pytest.mark.parametrize("name", [name for name, variant in VARIANTS.items() if variant.decoding or not variant.pen])
+def test_the_pipeline_runs_with_changed_decoding(name: str) -> None:
+    blank = np.zeros((STANDARD_PAGE.n_rows, STANDARD_PAGE.height, STANDARD_PAGE.width), np.uint8)
+    valid, shift = np.ones(blank.shape[1:], bool), np.zeros(STANDARD_PAGE.width)
+    with decoding(VARIANTS[name]), pytest.raises(StageError, match="no row shows a trace"):  # as PageRun calls it
+        cardioscan.run.decode_rows(blank, STANDARD_PAGE, valid, DecodingOptions(), shift)
 
 
 def test_decoding_is_changed_inside_the_block_only(rendered: RenderedPage) -> None:
