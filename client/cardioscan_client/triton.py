@@ -138,6 +138,17 @@ class TritonBackend:
             self._used.add(model)
         return answer
 
+    def ready(self) -> bool:
+        """Whether the server answers, now and within seconds, that it and all four networks are ready; never raises."""
+        call = health_arguments(request_deadline(self.options.request_timeout_s), self.options)
+        try:
+            return bool(
+                self._client.is_server_ready(**call)
+                and all(self._client.is_model_ready(name, str(spec.version), **call) for name, spec in SPECS.items())
+            )
+        except client_error():
+            return False
+
     def _ask(self, steps: Steps[T], deadline: Deadline) -> T:
         return _answered(steps, self._client, health_arguments(deadline, self.options))
 

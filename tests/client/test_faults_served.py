@@ -140,8 +140,10 @@ def test_models_that_are_not_loaded(blank_repository: WriteBlank, any_ports: Ser
     with TritonServer(blank_repository(), options) as running:
         operator = tritonclient.grpc.InferenceServerClient(running.grpc_address)
         with TritonBackend(running.grpc_address) as backend:
+            assert backend.ready()
             operator.unload_model("source_classifier")
             wait_for(lambda: not operator.is_model_ready("source_classifier"), "the model to go")
+            assert not backend.ready()
             hasty = TritonOptions(running.grpc_address, reconnect_s=0.3)
             with pytest.raises(ServerUnavailableError, match="not loaded its models.*Wait until"):
                 TritonBackend(running.grpc_address)
@@ -153,6 +155,7 @@ def test_models_that_are_not_loaded(blank_repository: WriteBlank, any_ports: Ser
             loading.start()
             answer = backend.infer("source_classifier", thumbnail())
             loading.join()
+            assert backend.ready()
             assert answer["source_probability"].shape == (1, 12)
         operator.close()
 

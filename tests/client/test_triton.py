@@ -232,7 +232,9 @@ def test_a_server_that_is_restarted_is_waited_for(blank_server: TritonServer) ->
 
 def test_a_server_that_does_not_come_back_is_an_error(blank_server: TritonServer) -> None:
     backend = TritonBackend(TritonOptions(blank_server.grpc_address, reconnect_s=0.5))
+    assert backend.ready()
     blank_server.stop()
+    assert not backend.ready()
     with pytest.raises(ServerUnavailableError, match="no server answers"):
         backend.infer("source_classifier", thumbnail())
 

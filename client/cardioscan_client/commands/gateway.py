@@ -138,7 +138,8 @@ def gateway(
     with contextlib.ExitStack() as stack:
         if upstream["server"]:
             stack.callback(backend.close)
-        finished = asyncio.run(run_gateway(Gateway(work, options), ready))
+        watched = backend.ready if upstream["server"] else None
+        finished = asyncio.run(run_gateway(Gateway(work, options, watched), ready))
     click.echo("stopped" if finished else "stopped; some pages under way were not finished")
     raise click.exceptions.Exit(OK if finished else NOT_ALL)
 

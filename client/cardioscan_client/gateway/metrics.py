@@ -59,12 +59,20 @@ class Metrics:
         self.rejected = Counter(
             "cardioscan_rejected_total", "Pages and streams turned away unseen.", ["reason"], registry=self.registry
         )
+        self._upstream: Gauge | None = None
         self.streams = Gauge("cardioscan_streams", "Streams open.", registry=self.registry)
 
     def watch(self, running: Callable[[], float], waiting: Callable[[], float]) -> None:
         """Read the pages in work and waiting from these functions whenever Prometheus asks."""
         Gauge("cardioscan_pages_in_flight", "Pages in work.", registry=self.registry).set_function(running)
         Gauge("cardioscan_pages_waiting", "Pages that wait for a thread.", registry=self.registry).set_function(waiting)
+
+    def upstream(self, ready: bool) -> None:
+        """State whether the server behind the gateway is ready; before the first time there is no such metric."""
+        if self._upstream is None:
+            text = "Whether the server behind the gateway is ready (1) or not (0)."
+            self._upstream = Gauge("cardioscan_upstream_ready", text, registry=self.registry)
+        self._upstream.set(ready)
 
     def count(self, outcome: str, reason: str, seconds: float) -> None:
         """Count a page that ended after so many seconds."""

@@ -29,6 +29,7 @@ class GatewayOptions:
         page_timeout_s: time for one page, from when its call is accepted; in a stream from when its work begins.
         limits: bounds on pictures.
         grace_s: how long pages under way may take when the gateway is stopped.
+        upstream_every_s: how often the server behind the gateway, if there is one, is asked whether it is ready.
         cert_file, key_file: PEM certificate chain and key; both or none. With them the service speaks TLS only.
         client_ca_file: PEM certificates that client certificates must come from; None asks for none.
         token: what callers must send as ``authorization: Bearer TOKEN``; None lets everybody in.
@@ -45,6 +46,7 @@ class GatewayOptions:
     page_timeout_s: float = 120.0
     limits: ImageLimits = field(default_factory=lambda: ImageLimits(max_bytes=64 << 20))
     grace_s: float = 30.0
+    upstream_every_s: float = 5.0
     cert_file: Path | None = None
     key_file: Path | None = None
     client_ca_file: Path | None = None

@@ -37,9 +37,13 @@ class Gateway:
     Args:
         work: digitizes a page.
         options: see ``GatewayOptions``.
+        upstream: asks the server behind the gateway whether it is ready, in a thread; None where there is none. While
+            it is not, health says so of the service (readiness), and not of the gateway as a whole (liveness).
     """
 
-    def __init__(self, work: PageFunction, options: GatewayOptions) -> None:
+    def __init__(self, work: PageFunction, options: GatewayOptions, upstream: Callable[[], bool] | None = None) -> None:
+        self._upstream = upstream
+        self._watching: asyncio.Future[None] | None = None
         self.options, self.metrics = options, Metrics()
         self.port = 0
         self._desk = Desk(work, options.jobs, options.queue)
@@ -86,6 +90,21 @@ class Gateway:
         await self._server.start()
         for name in ("", SERVICE):
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        if self._upstream is not None:
+            self._watching = asyncio.ensure_future(self._watch(self._upstream))
+
+    async def _watch(self, upstream: Callable[[], bool]) -> None:
+        """Let the health of the service follow that of the server behind it."""
+        was = True  # the backend has just connected
+        while True:
+            ready = await asyncio.to_thread(upstream)
+            self.metrics.upstream(ready)
+            if ready != was:
+                status = health_pb2.HealthCheckResponse.SERVING if ready else health_pb2.HealthCheckResponse.NOT_SERVING
+                await self._health.set(SERVICE, status)
+                _LOG.log(logging.INFO if ready else logging.WARNING, "server", extra={"fields": {"ready": ready}})
+            was = ready
+            await asyncio.sleep(self.options.upstream_every_s)
 
     async def drain(self, hurry: asyncio.Event | None = None) -> bool:
         """Stop: take nothing new, finish what is under way for ``grace_s`` at most, then end.
@@ -98,6 +117,8 @@ class Gateway:
         Returns:
             Whether everything under way was finished.
         """
+        if self._watching is not None:
+            self._watching.cancel()
         await self._health.enter_graceful_shutdown()
         self._service.stop()
         end = time.monotonic() + self.options.grace_s

@@ -64,14 +64,14 @@ class BlankBackend:
 class Running:
     """A gateway that runs in a thread until it is stopped."""
 
-    def __init__(self, work: PageFunction, **options: Any) -> None:
+    def __init__(self, work: PageFunction, upstream: Callable[[], bool] | None = None, **options: Any) -> None:
         given = {"port": 0, "metrics_port": 0, "grace_s": 10.0, **options}
         self._loop = asyncio.new_event_loop()
         self._stop = asyncio.Event()
         self._ready = threading.Event()
         self._trouble: BaseException | None = None
         self.finished: bool | None = None
-        self.gateway = Gateway(work, GatewayOptions(**given))
+        self.gateway = Gateway(work, GatewayOptions(**given), upstream)
         self._thread = threading.Thread(target=lambda: self._loop.run_until_complete(self._run()))
         self._thread.start()
         self._ready.wait()

@@ -122,6 +122,26 @@ def test_health(start: Start, gate: Any, service: str) -> None:
         assert caught.value.code() is grpc.StatusCode.NOT_FOUND
 
 
+def test_health_follows_the_server_behind_the_gateway(start: Start, gate: Any, until: Until) -> None:
+    behind = {"ready": True}
+    running = start(gate, upstream=lambda: behind["ready"], upstream_every_s=0.02)
+    with grpc.insecure_channel(running.address) as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+
+        def says(service: str) -> str:
+            answer = stub.Check(health_pb2.HealthCheckRequest(service=service))
+            return str(health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status))
+
+        until(lambda: running.value("cardioscan_upstream_ready") == 1)
+        assert (says(""), says(SERVICE)) == ("SERVING", "SERVING")
+        behind["ready"] = False
+        until(lambda: says(SERVICE) == "NOT_SERVING")
+        assert says("") == "SERVING" and running.value("cardioscan_upstream_ready") == 0
+        behind["ready"] = True
+        until(lambda: says(SERVICE) == "SERVING")
+        running.stop()  # while it is watched
+
+
 def test_reflection_knows_the_service(start: Start, gate: Any) -> None:
     with grpc.insecure_channel(start(gate).address) as channel:
         database = ProtoReflectionDescriptorDatabase(channel)
