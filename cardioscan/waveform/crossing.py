@@ -6,45 +6,92 @@ the picture says is that strokes go on. So the path of a row may also run throug
 together with steep ink of its own, at a somewhat higher cost than through its own; and what it runs through is taken
 from the row that had it, whose own path is then sought again without it. Flat ink is never lent: a row with a gap must
 not go on along its neighbour.
+
+A row may claim back what was taken from it, so ink in doubt is read by both. There is no doubt where a stroke runs
+right through another row's trace and out on the other side, and that trace is seen to go on in between: then the whole
+stroke is the one row's, and is not lent back.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Final
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["lendable_ink", "share_ink"]
+from cardioscan.waveform.bands import Bands
+
+__all__ = ["Claim", "claims", "lendable_ink", "settle_claims", "share_ink"]
 
 Maps = NDArray[np.uint8]
-Reach = NDArray[np.bool_]
+Mask = NDArray[np.bool_]
 
 _INK: Final = 100
 _STEEP_PX: Final = 15
 """Ink in a vertical run at least so long is steep; a flat stroke is 3 to 6 px thick. Odd, for symmetry."""
 _ROUNDS: Final = 3
+_WORTH: Final = (0.7, 0.5)
+"""What lent ink counts in a column, and what running through it gains, relative to one's own."""
+_WORTH_TO_CLAIM: Final = (0.85, 0.8)
+"""The same where paths are sought for claims, which are looked into before anything comes of them."""
+_LEAST_PX: Final = 40
+"""A claim of fewer pixels is a touch of the pens."""
+_APART_PX: Final = 20
+"""Columns between two claims."""
+_AROUND_PX: Final = 60
+"""Columns to either side of a claim in which the other row's path is compared."""
+_HARMLESS: Final = 4.0
+"""What the other path may cost more without the ink claimed: less than two columns without any ink."""
+_SEEN_COLUMNS: Final = 3
+_PEN_COLUMNS: Final = 2
+_THROUGH_PX: Final = 20
 
 
-def share_ink(coverage: Maps, reach_of: Callable[[Maps, Maps], Reach]) -> Maps:
+@dataclass(frozen=True, eq=False)
+class Claim:
+    """Ink of one row through which another row's path runs.
+
+    Attributes:
+        row, owner: who claims it, and whose it is.
+        ink: (height, width) bool, the pixels.
+        loss: what the owner's path costs more without them, where crossing them flat costs nothing.
+        seen: columns between the first and the last, less the pen, in which that path lies on ink of its own.
+        through: whether they reach from one side of the owner's trace at rest to the other.
+    """
+
+    row: int
+    owner: int
+    ink: Mask
+    loss: float
+    seen: int
+    through: bool
+
+    @property
+    def just(self) -> bool:
+        """Whether the ink is the claimant's beyond doubt."""
+        return self.through and self.loss < _HARMLESS and self.seen >= _SEEN_COLUMNS
+
+
+def share_ink(coverage: Maps, bands: Bands) -> Maps:
     """Give ink to the row whose stroke it is.
 
     Args:
         coverage: (rows, height, width) uint8, 255 where the row's stroke covers the pixel.
-        reach_of: seeks the rows' paths given their own and the lendable ink, both as ``coverage``, and returns which
-            pixels lie along each: (rows, height, width) bool; rows without lendable ink may be left False.
+        bands: where the rows' paths are sought.
 
     Returns:
         The coverage with ink moved between rows; the input itself where no row touches another's steep ink.
     """
-    lent = lendable_ink(coverage, coverage)
-    if not lent.any():
+    if not lendable_ink(coverage, coverage).any():
         return coverage
+    coverage, lost = settle_claims(coverage, bands)
     own = coverage
+    lent = np.where(lost, 0, lendable_ink(coverage, own)).astype(np.uint8)
     for _ in range(_ROUNDS):
-        borrowed = reach_of(own, lent) & (lent > 0)
+        borrowed = bands.reach(own, lent, _WORTH) & (lent > 0)
         before = own
         own = coverage.copy()
         for row in range(len(own)):
@@ -52,9 +99,74 @@ def share_ink(coverage: Maps, reach_of: Callable[[Maps, Maps], Reach]) -> Maps:
             own[row][others & (coverage[row] >= _INK)] = 0
         if (own == before).all():
             break
-        lent = lendable_ink(coverage, own)
+        lent = np.where(lost, 0, lendable_ink(coverage, own)).astype(np.uint8)
     darkest = coverage.max(axis=0)
     return np.where(borrowed, np.maximum(own, darkest), own)
+
+
+def settle_claims(coverage: Maps, bands: Bands) -> tuple[Maps, Mask]:
+    """Give ink to the rows whose it is beyond doubt.
+
+    Args:
+        coverage, bands: as for ``share_ink``.
+
+    Returns:
+        The coverage, and where each row has lost ink for good, both (rows, height, width).
+    """
+    own, darkest = coverage.copy(), coverage.max(axis=0)
+    lost = np.zeros(coverage.shape, bool)
+    for _ in range(_ROUNDS):
+        settled = False
+        for claim in sorted(claims(own, lost, bands), key=lambda claim: claim.loss):
+            # One that was just may have taken this ink, or given it away.
+            still = (own[claim.owner][claim.ink] >= _INK).any() and not lost[claim.row][claim.ink].any()
+            if not claim.just or not still:
+                continue
+            settled = True
+            own[claim.row] = np.where(claim.ink, darkest, own[claim.row])
+            around = cv2.dilate(claim.ink.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool)
+            own[claim.owner][around & (coverage[claim.row] < _INK)] = 0
+            lost[claim.owner] |= around
+        if not settled:
+            break
+    return own, lost
+
+
+def claims(own: Maps, lost: Mask, bands: Bands) -> Iterator[Claim]:
+    """What rows claim of each other, from left to right for each pair.
+
+    Args:
+        own: (rows, height, width) uint8, what each row has at present.
+        lost: same shape, what it may not have back.
+        bands: as for ``share_ink``.
+    """
+    lent = np.where(lost, 0, lendable_ink(own, own)).astype(np.uint8)
+    borrowed = bands.reach(own, lent, _WORTH_TO_CLAIM) & (lent > 0)
+    for row, owner in np.argwhere(~np.eye(len(own), dtype=bool)):
+        ink = borrowed[row] & (own[owner] >= _INK)
+        columns = np.flatnonzero(ink.any(axis=0))
+        for span in np.split(columns, np.flatnonzero(np.diff(columns) > _APART_PX) + 1):
+            piece = np.zeros_like(ink)
+            piece[:, span] = ink[:, span]
+            if np.count_nonzero(piece) >= _LEAST_PX:
+                yield _weighed(own, int(row), int(owner), piece, bands)
+
+
+def _weighed(own: Maps, row: int, owner: int, ink: Mask, bands: Bands) -> Claim:
+    """What becomes of the owner's path without the ink claimed."""
+    columns, heights = np.flatnonzero(ink.any(axis=0)), np.flatnonzero(ink.any(axis=1))
+    near = bands.part(owner, columns[0] - _AROUND_PX, columns[-1] + _AROUND_PX + 1)
+    mine = own[owner][None]
+    rest, claimed = (np.where(ink == wanted, mine, 0).astype(np.uint8) for wanted in (False, True))
+    before, after = near.paths(mine), near.paths(rest, crossable=claimed)
+    loss = float(near.cost(after, rest, claimed)[0] - near.cost(before, mine)[0])
+    heights_after = np.round(after[0]).astype(int) + near.tops[0]
+    inner = columns[_PEN_COLUMNS:-_PEN_COLUMNS]
+    there = heights_after[inner - near.left].clip(0, own.shape[1] - 2)
+    seen = np.maximum(rest[0][there, inner], rest[0][there + 1, inner]) >= _INK
+    level = np.median(heights_after)
+    through = heights[0] < level - _THROUGH_PX and heights[-1] > level + _THROUGH_PX
+    return Claim(row, owner, ink, loss, int(seen.sum()), bool(through))
 
 
 def lendable_ink(coverage: Maps, own: Maps) -> Maps:

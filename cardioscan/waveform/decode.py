@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter1d
@@ -20,17 +18,16 @@ from cardioscan.page import (
     LeadSegment,
     PageTemplate,
 )
+from cardioscan.waveform.bands import Bands
 from cardioscan.waveform.crossing import share_ink
 from cardioscan.waveform.fit import Curves, fit_samples
 from cardioscan.waveform.options import DecodingOptions
-from cardioscan.waveform.path import trace_paths
 from cardioscan.waveform.pen import Floats, Stroke, find_stroke, flat_stroke, local_contrast, pen_radii, undo_pen
 
 _END_TOLERANCE_PX = 2.0  # samples this far outside the first and last readable column are still read
 _SMOOTHING_COLUMNS = 5  # ink is judged over this many columns
 _HARMLESS_RIVAL = 0.3  # coverage of other ink in the column that says nothing against the trace
 _DISC_SCALE_PX = 20.0  # disagreement of the two discs that takes a quarter of the confidence
-_PEN_REACH_PX = 4  # ink this far above or below a path is along it
 _BRIDGED = 0.5  # factor on the confidence of bridged samples
 
 
@@ -178,45 +175,17 @@ def _checked(
 
 def _find_rows(coverage: NDArray[np.uint8], template: PageTemplate, options: DecodingOptions) -> list[_Row | None]:
     """The stroke of every row; None for a row that does not show enough of one."""
-    left = math.ceil(min(segment.x_start for segment in template.segments))
-    right = min(math.floor(max(segment.x_end for segment in template.segments)), template.width - 1)
-    columns = np.arange(left, right + 1).astype(np.float64)
-    half = min(round(options.band_mv * template.px_per_mv), template.height)
-    tops = [round(zero) - half for zero in template.zero_mv_y]
-
-    def cut(maps: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        bands = np.zeros((template.n_rows, 2 * half, columns.size), np.uint8)
-        for row, top in enumerate(tops):
-            a, b = max(top, 0), min(top + 2 * half, template.height)
-            bands[row, a - top : b - top] = maps[row, a:b, left : right + 1]
-        return bands
-
-    begins = np.zeros((template.n_rows, columns.size), bool)
-    for segment in template.segments:
-        begins[segment.row, max(math.ceil(segment.x_start) - left, 0)] = True
-    costs = (options.jump_cost, options.blank_probability, options.ink_gain)
-
-    def reach_of(own: NDArray[np.uint8], lent: NDArray[np.uint8]) -> NDArray[np.bool_]:
-        # Where a row can borrow nothing, nobody asks along what it runs.
-        rows = np.flatnonzero(lent.any(axis=(1, 2)))
-        reach = np.zeros(own.shape, bool)
-        if not rows.size:
-            return reach
-        paths = trace_paths(cut(own)[rows], begins[rows], *costs, cut(lent)[rows])
-        reach[rows] = _along(paths, begins[rows], [tops[row] for row in rows], left, (len(rows), *own.shape[1:]))
-        return reach
-
+    bands = Bands.of(template, options)
     if options.crossing:
-        coverage = share_ink(coverage, reach_of)
-    bands = cut(coverage)
-    paths = trace_paths(bands, begins, *costs)
+        coverage = share_ink(coverage, bands)
+    paths = bands.paths(coverage)
+    entries = bands.entries(paths)
+    columns = np.arange(bands.left, bands.right).astype(np.float64)
 
     rows: list[_Row | None] = []
     gap_px = options.max_gap_s * template.px_per_s
-    for row, (band, path) in enumerate(zip(bands, paths, strict=True)):
+    for row, (band, path, entry) in enumerate(zip(bands.cut(coverage), paths, entries, strict=True)):
         segments = template.row_segments(row)
-        # Where a lead begins, the path's way from the lead before is no part of the stroke.
-        entry = np.where(begins[row], path, np.concatenate([path[:1], path[:-1]]))
         contrast = local_contrast(band, options.contrast_px, options.contrast_floor, options.smoothing_px)
         stroke = find_stroke(band, contrast, entry, path, options.hole_px, options.reach_px)
         inside = np.zeros(columns.size, bool)
@@ -227,24 +196,8 @@ def _find_rows(coverage: NDArray[np.uint8], template: PageTemplate, options: Dec
             rows.append(None)
             continue
         stroke = _only(stroke, readable)
-        rows.append(_Row(stroke, flat_stroke(band, stroke), readable, segments, columns, tops[row]))
+        rows.append(_Row(stroke, flat_stroke(band, stroke), readable, segments, columns, bands.tops[row]))
     return rows
-
-
-def _along(
-    paths: Floats, begins: NDArray[np.bool_], tops: list[int], left: int, shape: tuple[int, ...]
-) -> NDArray[np.bool_]:
-    """(rows, height, width) bool: the pixels within about a pen of each row's path, moves inside columns included."""
-    entry = np.where(begins, paths, np.concatenate([paths[:, :1], paths[:, :-1]], axis=1))
-    top = np.asarray(tops)[:, None]
-    first = np.clip(np.minimum(entry, paths) + top - _PEN_REACH_PX, 0, shape[1] - 1).astype(np.int64)
-    last = np.clip(np.maximum(entry, paths) + top + _PEN_REACH_PX, 0, shape[1] - 1).astype(np.int64)
-    steps = np.zeros((shape[0], shape[1] + 1, shape[2]), np.int8)
-    rows, columns = np.indices(paths.shape)
-    steps[rows, first, left + columns] += 1
-    steps[rows, last + 1, left + columns] -= 1
-    inside = np.cumsum(steps, axis=1, dtype=np.int8)[:, :-1].astype(np.uint8)
-    return np.stack([cv2.dilate(row, np.ones((1, 5), np.uint8)) for row in inside]).astype(bool)
 
 
 def _read_row(

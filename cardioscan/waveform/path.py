@@ -14,9 +14,6 @@ from numpy.typing import NDArray
 
 _VERTICAL_STEP = 2  # the path is sought at half the vertical resolution: it only names the stroke
 
-_LENT_SHARE = 0.85  # what other rows' ink counts in a column, relative to the row's own
-_LENT_GAIN = 0.8  # and what running through it gains
-
 
 def trace_paths(
     bands: NDArray[np.uint8],
@@ -25,6 +22,8 @@ def trace_paths(
     blank_probability: float = 0.1,
     ink_gain: float = 0.1,
     lent: NDArray[np.uint8] | None = None,
+    crossable: NDArray[np.uint8] | None = None,
+    lent_worth: tuple[float, float] = (0.7, 0.5),
 ) -> NDArray[np.float64]:
     """Where each row's trace leaves each column.
 
@@ -36,6 +35,9 @@ def trace_paths(
         ink_gain: what a px of ink run through gains, as a share of ``jump_cost``.
         lent: (R, H, W) uint8, ink of other rows that the path may run through as well (see
             ``cardioscan.waveform.crossing``); None = none.
+        crossable: (R, H, W) uint8, ink that the path may cross as if it were its own, and in which moving up or down
+            costs what blank paper costs; None = none.
+        lent_worth: what lent ink counts in a column, and what running through it gains, relative to the row's own.
 
     Returns:
         (R, W) float64, heights in px of the bands.
@@ -46,10 +48,10 @@ def trace_paths(
     price = 1 - np.float32(1 + ink_gain) * ink
     if lent is not None:
         foreign = _columns(lent)
-        price = np.minimum(price, 1 - np.float32(1 + _LENT_GAIN * ink_gain) * foreign)
-        ink = np.maximum(ink, np.float32(_LENT_SHARE) * foreign)
+        price = np.minimum(price, 1 - np.float32(1 + lent_worth[1] * ink_gain) * foreign)
+        ink = np.maximum(ink, np.float32(lent_worth[0]) * foreign)
     price *= np.float32(jump_cost * _VERTICAL_STEP)
-    emission = -np.log((ink + np.float32(blank_probability)) / np.float32(1 + blank_probability))
+    emission = _emission(ink, crossable, blank_probability)
     price[free.T] *= np.float32(0.01)
     climb = np.cumsum(price, axis=2, dtype=np.float32)
 
@@ -75,6 +77,35 @@ def trace_paths(
         path[x - 1] = here
     heights: NDArray[np.float64] = path.T * float(_VERTICAL_STEP) + (_VERTICAL_STEP - 1) / 2
     return heights
+
+
+def path_cost(
+    bands: NDArray[np.uint8],
+    free: NDArray[np.bool_],
+    paths: NDArray[np.float64],
+    jump_cost: float,
+    blank_probability: float,
+    crossable: NDArray[np.uint8] | None = None,
+) -> NDArray[np.float64]:
+    """What paths (R, W), as ``trace_paths`` gives them, cost without any gain for ink; its other arguments. (R,)."""
+    ink = _columns(bands)
+    width, rows, _ = ink.shape
+    here = ((paths.T - (_VERTICAL_STEP - 1) / 2) / _VERTICAL_STEP).astype(np.int64)
+    column, row = np.indices((width, rows))
+    entered = np.where(free.T, here, np.concatenate([here[:1], here[:-1]]))
+    climb = np.cumsum(1 - ink, axis=2, dtype=np.float64)
+    climbed = np.abs(climb[column, row, here] - climb[column, row, entered]) * (jump_cost * _VERTICAL_STEP)
+    left = _emission(ink, crossable, blank_probability)[column, row, here]
+    return np.asarray((climbed + left).sum(axis=0), np.float64)
+
+
+def _emission(
+    ink: NDArray[np.float32], crossable: NDArray[np.uint8] | None, blank_probability: float
+) -> NDArray[np.float32]:
+    """Cost of leaving a column at each height, (W, R, H / 2)."""
+    if crossable is not None:
+        ink = np.maximum(ink, _columns(crossable))
+    return -np.log((ink + np.float32(blank_probability)) / np.float32(1 + blank_probability))
 
 
 def _columns(bands: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from cardioscan.page import LEAD_INDEX, STANDARD_PAGE, LeadSegment
 from cardioscan.synthesis.strokes import stroke_coverage, trace_polyline
 from cardioscan.waveform import DecodingOptions, decode_rows
-from cardioscan.waveform.crossing import lendable_ink, share_ink
+from cardioscan.waveform.bands import Bands
+from cardioscan.waveform.crossing import claims, lendable_ink, settle_claims, share_ink
 
 PAGE = replace(
     STANDARD_PAGE,
@@ -23,6 +24,7 @@ PAGE = replace(
     column_bounds=(20.0, 414.0),
     segments=(LeadSegment("V1", 0, 20.0, 414.0, 0.0), LeadSegment("II", 1, 20.0, 414.0, 0.0)),
 )
+BANDS = Bands.of(PAGE, DecodingOptions())
 V1, II = LEAD_INDEX["V1"], LEAD_INDEX["II"]
 TIME = np.arange(1001)
 
@@ -77,17 +79,48 @@ def test_flat_ink_is_not_lent() -> None:
 def test_steep_ink_that_does_not_touch_is_not_lent() -> None:
     coverage = page(wave(300, 8, 0.9), wave(300, 8, 0.9))
     assert not lendable_ink(coverage, coverage).any()
-    assert share_ink(coverage, lambda own, lent: pytest.fail("nothing to search for")) is coverage
+    assert share_ink(coverage, BANDS) is coverage
 
 
 def test_what_is_borrowed_is_missing_elsewhere() -> None:
     coverage = by_place(page(wave(300, 8, -1.8), wave(800, 10, 0.6)))
     whole = page(wave(300, 8, -1.8), wave(800, 10, 0.6))
-    shared = share_ink(coverage, lambda own, lent: whole > 0)
+    shared = share_ink(coverage, BANDS)
     tip = (whole[0] > 200) & (np.arange(PAGE.height)[:, None] > 230) & (np.arange(PAGE.height)[:, None] < 265)
     assert tip.sum() > 40
     assert (shared[0][tip] > 150).mean() > 0.9
     assert (shared[1][tip] == 0).mean() > 0.9
+
+
+@pytest.mark.parametrize("depth_mv", [2.7, 3.2])
+@pytest.mark.parametrize("beside", [0, 25])  # samples from the tip to a wave of the row that is run through
+def test_a_stroke_that_runs_right_through_a_trace_is_one_rows_alone(depth_mv: float, beside: int) -> None:
+    upper, lower = wave(300, 10, -depth_mv), wave(300 + beside, 30, 0.25)
+    coverage = by_place(page(upper, lower))
+    (claim,) = (claim for claim in claims(coverage, np.zeros(coverage.shape, bool), BANDS) if claim.just)
+    assert (claim.row, claim.owner) == (0, 1) and claim.loss < 2 and claim.seen >= 3
+    found = decode_rows(coverage, PAGE)
+    assert worst_mv(found.signals[V1], upper) < 0.15
+    assert worst_mv(found.signals[II], lower) < 0.15  # and not the tip below it
+
+
+@pytest.mark.parametrize(("depth_mv", "height_mv"), [(1.05, 1.2), (1.2, 1.0), (0.9, 1.3)])
+def test_a_wave_that_meets_another_rows_tip_is_left_alone(depth_mv: float, height_mv: float) -> None:
+    upper, lower = wave(300, 8, -depth_mv), wave(300, 8, height_mv)
+    coverage = by_place(page(upper, lower))
+    assert not any(claim.just for claim in claims(coverage, np.zeros(coverage.shape, bool), BANDS))
+    found = decode_rows(coverage, PAGE)
+    assert worst_mv(found.signals[II], lower) < 0.25
+
+
+def test_ink_that_is_settled_is_not_claimed_back() -> None:
+    coverage = by_place(page(wave(300, 10, -2.9), wave(800, 10, 0.6)))
+    settled, lost = settle_claims(coverage, BANDS)
+    assert not lost[0].any() and lost[1].any()
+    assert (settled[1][lost[1]] == 0).mean() > 0.9
+    again, _ = settle_claims(settled, BANDS)
+    assert not any(claim.just for claim in claims(settled, lost, BANDS))
+    np.testing.assert_array_equal(again, settled)
 
 
 def test_a_letter_is_no_short_cut_past_the_tip() -> None:
