@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import json
 import os
+import stat
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -33,8 +34,8 @@ def cache_folder() -> Path | None:
     ``$CARDIOSCAN_CACHE`` says, and is writable by that user alone: what lies there is loaded as code would be.
 
     Returns:
-        None where nothing is to be kept, or where the folder cannot be made, or belongs to somebody else: networks are
-        then compiled each time.
+        None where nothing is to be kept, or where the folder cannot be made, belongs to somebody else, or can be
+        written by everybody: networks are then compiled each time.
     """
     chosen = os.environ.get(CACHE_VARIABLE, "").strip()
     if chosen.lower() in _OFF:
@@ -42,7 +43,8 @@ def cache_folder() -> Path | None:
     try:
         folder = Path(chosen) if chosen else _user_cache()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        foreign = hasattr(os, "getuid") and folder.stat().st_uid != os.getuid()
+        status = folder.stat()
+        foreign = hasattr(os, "getuid") and (status.st_uid != os.getuid() or bool(status.st_mode & stat.S_IWOTH))
     except (ImportError, OSError, RuntimeError):  # pathlib raises RuntimeError for a user without a home
         return None
     return folder if os.access(folder, os.W_OK) and not foreign else None

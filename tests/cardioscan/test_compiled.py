@@ -67,6 +67,10 @@ def test_the_folder_is_its_users_own(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     assert folder == tmp_path / "a" / "b"
     if os.name == "posix":
         assert folder.stat().st_mode & 0o077 == 0
+        folder.chmod(0o777)
+        assert cache_folder() is None
+        folder.chmod(0o700)
+        assert cache_folder() == folder
         monkeypatch.setattr(os, "getuid", lambda: 12345)
         assert cache_folder() is None
 
