@@ -193,6 +193,7 @@ def gateway_metrics() -> set[str]:
     metrics.rejected.labels("queue_full").inc()
     metrics.stage_seconds.labels("read").observe(1)
     metrics.page_bytes.observe(1)
+    metrics.upstream(True)
     return set(re.findall(r"^(\w+)", generate_latest(metrics.registry).decode(), re.MULTILINE))
 
 
