@@ -72,6 +72,19 @@ def load_released(name: str, network: nn.Module, path: Path | None = None, missi
     return 0
 
 
+def blend_weights(network: nn.Module, other: nn.Module, share: float) -> None:
+    """Make ``network``'s weights and running statistics ``share`` of their own and the rest of ``other``'s, in place.
+
+    Weights on the way from one good network to another that was trained on from it lie in one basin, and their mean is
+    often better than either (Wortsman et al., "Model soups" and "Robust fine-tuning of zero-shot models", 2022).
+    Counters stay.
+    """
+    with torch.no_grad():
+        for mine, theirs in zip(network.state_dict().values(), other.state_dict().values(), strict=True):
+            if mine.is_floating_point():
+                mine.lerp_(theirs.to(mine), 1 - share)
+
+
 def save_pieces(folder: Path, weights: Mapping[str, torch.Tensor], step: int) -> list[Path]:
     """Write weights as ``piece-00.npz``, ``piece-01.npz``, ... of at most 15 MiB each.
 

@@ -13,7 +13,7 @@ import cardioscan
 from cardioscan import specs
 from cardioscan.errors import ModelError
 from cardioscan.networks.models import build_network
-from cardioscan.training.weights import load_checkpoint, load_pieces
+from cardioscan.training.weights import blend_weights, load_checkpoint, load_pieces, load_released
 from cardioscan_export.onnx_graph import OPSET, export_graph, store_weights_as_float16
 from cardioscan_export.repository import config_pbtxt
 
@@ -32,7 +32,11 @@ class ReleasedModel:
 
 
 def export_network(
-    name: str, checkpoint: str | Path, repository: str | Path, manifest: str | Path | None = None
+    name: str,
+    checkpoint: str | Path,
+    repository: str | Path,
+    manifest: str | Path | None = None,
+    blend: float = 1.0,
 ) -> ReleasedModel:
     """Export a checkpoint's averaged weights as a release.
 
@@ -41,13 +45,20 @@ def export_network(
         checkpoint: a ``last.pt`` written by training, or a folder of float16 pieces.
         repository: the model repository to write into.
         manifest: the ``released.json`` to update; None takes the one of the ``cardioscan`` package.
+        blend: share of the checkpoint's weights, above 0 and at most 1; the rest are those of the file that is replaced
+            (see ``cardioscan.training.weights.blend_weights``).
 
     Raises:
-        ModelError: the network is unknown, the checkpoint does not fit, or the file would exceed 100 MB.
+        ValueError: ``blend`` is out of its bounds.
+        ModelError: the network is unknown, the checkpoint does not fit, there is nothing to blend with, or the file
+            would exceed 100 MB.
     """
     if name not in specs.SPECS:
         raise ModelError(f"unknown network '{name}'; known are {', '.join(specs.SPECS)}")
+    if not 0 < blend <= 1:
+        raise ValueError(f"blend must be above 0 and at most 1, not {blend}")
     spec = specs.SPECS[name]
+    path = Path(repository) / spec.file
     network = build_network(name)
     source = Path(checkpoint)
     figures: dict[str, float] = {}
@@ -56,8 +67,16 @@ def export_network(
     else:
         steps = load_checkpoint(source, network, averaged=True)
         figures = torch.load(source, map_location="cpu", weights_only=True).get("figures", {})
+    blended: dict[str, object] = {}
+    if blend < 1:
+        if not path.is_file():
+            raise ModelError(f"there is no {path} to blend with: export without --blend")
+        before = build_network(name)
+        load_released(name, before, path)
+        blend_weights(network, before, blend)
+        # The figures are the checkpoint's own: nobody has measured the blend.
+        blended = {"blend": {"share": blend, "with": specs.file_sha256(path)}}
     model = store_weights_as_float16(export_graph(network, spec))
-    path = Path(repository) / spec.file
     path.parent.mkdir(parents=True, exist_ok=True)
     onnx.save(model, path)
     size = path.stat().st_size
@@ -73,6 +92,7 @@ def export_network(
         "opset": OPSET,
         "steps": steps,
         "validation": {key: round(float(value), 4) for key, value in figures.items()},
+        **blended,
     }
     _update_manifest(Path(manifest) if manifest else Path(cardioscan.__file__).parent / "released.json", name, notes)
     return ReleasedModel(name, path, config, digest, size)

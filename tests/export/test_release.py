@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 torch = pytest.importorskip("torch", reason="the package torch (extra 'train') is not installed")
 pytest.importorskip("timm", reason="the package timm (extra 'train') is not installed")
@@ -14,13 +15,15 @@ onnx = pytest.importorskip("onnx", reason="the package onnx (extra 'export') is 
 pytest.importorskip("onnxscript", reason="the package onnxscript (extra 'export') is not installed")
 
 from cardioscan.alignment import letterbox  # noqa: E402
+from cardioscan.errors import ModelError  # noqa: E402
 from cardioscan.inference import OnnxBackend  # noqa: E402
 from cardioscan.networks.models import build_network  # noqa: E402
 from cardioscan.specs import SPECS, find_model_file  # noqa: E402
 from cardioscan.synthesis.dataset import render_page  # noqa: E402
 from cardioscan.synthesis.simulator import SimulatedSignals  # noqa: E402
 from cardioscan.synthesis.views import source_thumbnail  # noqa: E402
-from cardioscan.training.weights import load_released  # noqa: E402
+from cardioscan.training.weights import load_released, save_checkpoint, save_pieces  # noqa: E402
+from cardioscan_client.cli import main  # noqa: E402
 from cardioscan_export.onnx_graph import FLOAT16_PREFIX  # noqa: E402
 from cardioscan_export.release import export_network  # noqa: E402
 from cardioscan_export.repository import config_pbtxt  # noqa: E402
@@ -98,8 +101,6 @@ def test_configuration_states_the_tensors(name: str) -> None:
 
 
 def test_export_from_a_checkpoint_resumes_to_the_same_weights(tmp_path: Path) -> None:
-    from cardioscan.training.weights import save_checkpoint
-
     torch.manual_seed(3)
     network = build_network("label_detector")
     save_checkpoint(tmp_path / "last.pt", "label_detector", network, network, 7, {"labels_found": 0.5})
@@ -113,3 +114,46 @@ def test_export_from_a_checkpoint_resumes_to_the_same_weights(tmp_path: Path) ->
     for key, value in network.state_dict().items():
         if not key.endswith("num_batches_tracked"):
             assert torch.allclose(value, again.state_dict()[key], atol=1e-3, rtol=1e-3), key
+
+
+def test_a_blend_lies_between_the_checkpoint_and_what_was_released(tmp_path: Path) -> None:
+    name, repository, manifest = "label_detector", tmp_path / "repository", tmp_path / "released.json"
+    states = []
+    for seed in (3, 4):
+        torch.manual_seed(seed)
+        network = build_network(name)
+        states.append(network.state_dict())
+        save_checkpoint(tmp_path / f"{seed}.pt", name, network, network, seed, {})
+    before = export_network(name, tmp_path / "3.pt", repository, manifest).sha256
+    blended = export_network(name, tmp_path / "4.pt", repository, manifest, blend=0.25)
+    notes = json.loads(manifest.read_text())[name]
+    assert notes["blend"] == {"share": 0.25, "with": before} and notes["sha256"] == blended.sha256 != before
+    again = build_network(name)
+    load_released(name, again, blended.path)
+    for key, value in again.state_dict().items():
+        if not key.endswith("num_batches_tracked"):
+            expected = 0.75 * states[0][key] + 0.25 * states[1][key]
+            assert torch.allclose(value, expected, atol=1e-3, rtol=1e-3), key
+
+
+def test_there_must_be_something_to_blend_with(tmp_path: Path) -> None:
+    network = build_network("label_detector")
+    save_checkpoint(tmp_path / "last.pt", "label_detector", network, network, 7, {})
+    arguments = ("label_detector", tmp_path / "last.pt", tmp_path / "repository", tmp_path / "released.json")
+    with pytest.raises(ModelError, match="export without --blend"):
+        export_network(*arguments, blend=0.5)
+    with pytest.raises(ValueError, match="above 0 and at most 1"):
+        export_network(*arguments, blend=0.0)
+
+
+def test_the_command_reads_a_folder_of_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    network = build_network("label_detector")
+    save_pieces(tmp_path / "out", network.state_dict(), 9)
+    package = tmp_path / "package"
+    package.mkdir()
+    monkeypatch.setattr("cardioscan.__file__", str(package / "__init__.py"))  # where the manifest goes
+    arguments = ["export", "label_detector", "--checkpoint", str(tmp_path / "out"), "-o", str(tmp_path / "repository")]
+    result = CliRunner().invoke(main, arguments, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    assert json.loads((package / "released.json").read_text())["label_detector"]["steps"] == 9
+    assert (tmp_path / "repository" / "label_detector" / "1" / "model.onnx").is_file()

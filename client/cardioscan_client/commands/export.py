@@ -17,7 +17,7 @@ from cardioscan_client.commands._shared import require
     type=click.Path(exists=True, path_type=Path),
     default=Path("runs"),
     show_default=True,
-    help="A checkpoint that training wrote, or the folder of its runs (NETWORK/last.pt).",
+    help="A checkpoint or a folder of pieces that training wrote, or the folder of its runs (NETWORK/last.pt).",
 )
 @click.option(
     "-o",
@@ -27,7 +27,14 @@ from cardioscan_client.commands._shared import require
     show_default=True,
     help="Model repository to write to.",
 )
-def export(network: str, checkpoint: Path, output: Path) -> None:
+@click.option(
+    "--blend",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=1.0,
+    show_default=True,
+    help="Share of the checkpoint's weights; the rest are those of the file that is replaced.",
+)
+def export(network: str, checkpoint: Path, output: Path, blend: float) -> None:
     """Turn trained networks into ONNX files in the model repository. Needs the extra 'export'.
 
     NETWORK is one network or all (the default): every one that has a checkpoint in the folder of runs.
@@ -36,6 +43,7 @@ def export(network: str, checkpoint: Path, output: Path) -> None:
     Examples:
       cardioscan export
       cardioscan export label_detector --checkpoint runs/label_detector/last.pt -o model_repository
+      cardioscan export waveform_extractor --blend 0.5
     """
     chosen = _checkpoints(network, checkpoint)
     for package in ("torch", "timm", "onnx", "onnxscript"):
@@ -44,13 +52,13 @@ def export(network: str, checkpoint: Path, output: Path) -> None:
     from cardioscan_export.release import export_network
 
     for name, file in chosen.items():
-        released = export_network(name, file, output)
+        released = export_network(name, file, output, blend=blend)
         click.echo(f"{name}: {printable(released.path)}, {released.bytes / 1e6:.1f} MB, SHA-256 {released.sha256}")
 
 
 def _checkpoints(network: str, checkpoint: Path) -> dict[str, Path]:
-    """Checkpoint of each network to export."""
-    if checkpoint.is_file():
+    """Checkpoint, or folder of pieces, of each network to export."""
+    if checkpoint.is_file() or any(checkpoint.glob("piece-*.npz")):
         if network == "all":
             raise click.UsageError("a checkpoint belongs to one network: name it, or give the folder of runs")
         return {network: checkpoint}
