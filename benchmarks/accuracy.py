@@ -39,19 +39,21 @@ class Page:
     truth: Truth
 
 
-def rendered_pages(recipe: str, n: int, signals: str | None, seed: int = 7) -> Iterator[Page]:
-    """Pages of one recipe, from records that training never sees."""
-    for name, rendered in renderings(recipe, n, signals, seed):
+def rendered_pages(recipe: str, n: int, signals: str | None, seed: int = 7, first: int = 0) -> Iterator[Page]:
+    """Pages of one recipe, from records that training never sees, beginning with the ``first`` of these."""
+    for name, rendered in renderings(recipe, n, signals, seed, first):
         yield Page(name, rendered.image, rendered.page.printed_signals())
 
 
-def renderings(recipe: str, n: int, signals: str | None, seed: int = 7) -> Iterator[tuple[str, RenderedPage]]:
+def renderings(
+    recipe: str, n: int, signals: str | None, seed: int = 7, first: int = 0
+) -> Iterator[tuple[str, RenderedPage]]:
     """The same pages by name, with everything that is true about them."""
     source = open_signals(signals, 200, seed)
     _, held_out = split_records(len(source))
     for index in range(n):
         rng = np.random.default_rng([seed, index])
-        rendered = render_page(source.record(int(held_out[index % len(held_out)])), recipe, rng)
+        rendered = render_page(source.record(int(held_out[(first + index) % len(held_out)])), recipe, rng)
         yield f"{recipe}-{index:03d}", rendered
 
 

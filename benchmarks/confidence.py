@@ -25,6 +25,8 @@ from cardioscan.page import LEADS
 from cardioscan.synthesis.recipes import RECIPES
 
 FIT_SEED, MEASURE_SEED = 7, 11
+MEASURE_FIRST = 40
+"""Measured are other records than those that the model was fitted on, as long as these are 40 at most."""
 EDGES = (0.0, 0.2, 0.4, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0)
 Leads = tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.float64]]
 
@@ -61,8 +63,8 @@ def main(data: Path, count: int, sets: str, fit: bool, models: Path | None, plot
             photos = list(photographs(data))
             parts.append(leads_of(digitizer, iter(photos), len(photos), name))
         else:
-            seed = FIT_SEED if fit else MEASURE_SEED
-            parts.append(leads_of(digitizer, rendered_pages(name, count, signals_of(data), seed), count, name))
+            seed, first = (FIT_SEED, 0) if fit else (MEASURE_SEED, MEASURE_FIRST)
+            parts.append(leads_of(digitizer, rendered_pages(name, count, signals_of(data), seed, first), count, name))
     features = np.concatenate([part[0] for part in parts if len(part[0])])
     good = np.concatenate([part[1] for part in parts])
     certainty = np.concatenate([part[2] for part in parts])
