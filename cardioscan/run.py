@@ -49,8 +49,9 @@ _SMOOTH_START: Final = 100.0
 _COLOURLESS: Final = 3.0
 _LEAST_READ: Final = 0.2
 _SCATTERED: Final = 0.6
-"""Where less than this is read, and no lead with more than ``_GUESSED`` confidence, what was read is no trace."""
+"""Where less than this is read, and no lead for the most part with ``_GUESSED`` confidence, it is no trace."""
 _GUESSED: Final = 0.1
+_MOSTLY: Final = 0.5
 _CONTRADICTION: Final = 1.0
 """Limb leads that contradict each other by so many times their own rms are not limb leads."""
 _UNSETTLED_CERTAINTY: Final = 0.7
@@ -401,7 +402,13 @@ class PageRun:
         """Refuse pieces of which none can be believed: what grain and words on a page without traces look like."""
         read = self.diagnostics["read"]
         there = np.isfinite(signals)
-        sure = [float(row[seen].mean()) for row, seen in zip(confidence, there, strict=True) if seen.any()]
+        # A piece of a lead may look like anything; of a page that is hidden in part some leads are there whole.
+        printed = [self.template.lead_seconds().get(lead, np.inf) * SAMPLING_RATE_HZ for lead in LEADS]
+        sure = [
+            float(row[seen].mean())
+            for row, seen, samples in zip(confidence, there, printed, strict=True)
+            if seen.sum() >= _MOSTLY * samples
+        ]
         if read < _SCATTERED and max(sure, default=0.0) < _GUESSED:
             raise _no_trace(read)
 

@@ -68,13 +68,22 @@ def test_next_to_nothing_read_is_refused_wherever_the_names_are() -> None:
 
 
 @pytest.mark.parametrize(
-    ("read", "best", "refused"), [(0.5, 0.05, True), (0.5, 0.3, False), (0.9, 0.05, False), (0.3, 0.0, True)]
+    ("read", "best", "samples", "refused"),
+    [
+        (0.5, 0.05, 1000, True),
+        (0.5, 0.3, 1000, False),
+        (0.9, 0.05, 1000, False),
+        (0.3, 0.0, 1000, True),
+        (0.5, 0.6, 500, True),  # a piece of a lead proves nothing
+    ],
 )
-def test_scattered_pieces_are_refused_unless_some_lead_can_be_believed(read: float, best: float, refused: bool) -> None:
+def test_scattered_pieces_are_refused_unless_some_lead_can_be_believed(
+    read: float, best: float, samples: int, refused: bool
+) -> None:
     run = page_with_names(13)
     run.diagnostics["read"] = read
     signals = contradicting_signals()
-    signals[:, 1000:] = np.nan
+    signals[:, samples:] = np.nan
     signals[3] = np.nan
     confidence = np.where(np.isfinite(signals), 0.01, 0).astype(np.float32)
     confidence[7, :1000] = best
