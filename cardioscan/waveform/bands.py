@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from cardioscan.page import PageTemplate
 from cardioscan.waveform.options import DecodingOptions
-from cardioscan.waveform.path import path_cost, trace_paths
+from cardioscan.waveform.path import LENT_WORTH, path_cost, trace_paths
 
 __all__ = ["Bands"]
 
@@ -75,7 +75,7 @@ class Bands:
         own: Maps,
         lent: Maps | None = None,
         crossable: Maps | None = None,
-        lent_worth: tuple[float, float] = (0.7, 0.5),
+        lent_worth: tuple[float, float] = LENT_WORTH,
     ) -> Floats:
         """Each row's path (rows, columns), px of its band; as ``trace_paths``, with maps of the page."""
         options = self.options
@@ -89,7 +89,7 @@ class Bands:
         other = None if crossable is None else self.cut(crossable)
         return path_cost(self.cut(own), self.begins, paths, options.jump_cost, options.blank_probability, other)
 
-    def reach(self, own: Maps, lent: Maps, lent_worth: tuple[float, float]) -> Reach:
+    def reach(self, own: Maps, lent: Maps, lent_worth: tuple[float, float] = LENT_WORTH) -> Reach:
         """The pixels of the page along each row's path; none for a row to which nothing is lent."""
         reach = np.zeros(own.shape, bool)
         rows = np.flatnonzero(lent.any(axis=(1, 2)))

@@ -33,10 +33,8 @@ _INK: Final = 100
 _STEEP_PX: Final = 15
 """Ink in a vertical run at least so long is steep; a flat stroke is 3 to 6 px thick. Odd, for symmetry."""
 _ROUNDS: Final = 3
-_WORTH: Final = (0.7, 0.5)
-"""What lent ink counts in a column, and what running through it gains, relative to one's own."""
 _WORTH_TO_CLAIM: Final = (0.85, 0.8)
-"""The same where paths are sought for claims, which are looked into before anything comes of them."""
+"""What lent ink is worth (see ``path.LENT_WORTH``) to paths that claim: each claim is looked into before it is met."""
 _LEAST_PX: Final = 40
 """A claim of fewer pixels is a touch of the pens."""
 _APART_PX: Final = 20
@@ -91,7 +89,7 @@ def share_ink(coverage: Maps, bands: Bands) -> Maps:
     own = coverage
     lent = np.where(lost, 0, lendable_ink(coverage, own)).astype(np.uint8)
     for _ in range(_ROUNDS):
-        borrowed = bands.reach(own, lent, _WORTH) & (lent > 0)
+        borrowed = bands.reach(own, lent) & (lent > 0)
         before = own
         own = coverage.copy()
         for row in range(len(own)):

@@ -12,6 +12,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+LENT_WORTH = (0.7, 0.5)
+"""What other rows' ink counts in a column, and what running through it gains, relative to the row's own."""
 _VERTICAL_STEP = 2  # the path is sought at half the vertical resolution: it only names the stroke
 
 
@@ -23,7 +25,7 @@ def trace_paths(
     ink_gain: float = 0.1,
     lent: NDArray[np.uint8] | None = None,
     crossable: NDArray[np.uint8] | None = None,
-    lent_worth: tuple[float, float] = (0.7, 0.5),
+    lent_worth: tuple[float, float] = LENT_WORTH,
 ) -> NDArray[np.float64]:
     """Where each row's trace leaves each column.
 
