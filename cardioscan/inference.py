@@ -26,6 +26,7 @@ from cardioscan.specs import SPECS, check_model_file, find_model_file
 
 _ABSENT = object()
 _IMPORTING = threading.Lock()
+_MAKING = threading.Lock()
 Tensors = Mapping[str, NDArray[Any]]
 Engine = Literal["auto", "onnxruntime", "openvino"]
 """What computes the networks in this process; ``auto`` is OpenVINO where it is installed and no GPU is to be used."""
@@ -221,7 +222,7 @@ def computes_in(arithmetic: Arithmetic = "auto") -> str:
     """What OpenVINO, which must be installed, computes the released networks in on this machine."""
     if in_int8(arithmetic):
         return "int8"
-    return "bfloat16" if arithmetic != "float32" and _has_bfloat16(_import_openvino().Core()) else "float32"
+    return "bfloat16" if arithmetic != "float32" and _has_bfloat16(openvino_core()) else "float32"
 
 
 def _has_bfloat16(core: Any) -> bool:
@@ -229,13 +230,12 @@ def _has_bfloat16(core: Any) -> bool:
 
 
 def _open_openvino(model: str, path: Path, sha256: str, threads: int, limits: Limits, bfloat16: bool) -> Runner:
-    openvino = _import_openvino()
     # Pinned threads of several processes would all sit on the first cores.
     properties: dict[str, Any] = {"NUM_STREAMS": 1, "ENABLE_CPU_PINNING": False}
     if threads:
         properties["INFERENCE_NUM_THREADS"] = threads
+    core = openvino_core()
     try:
-        core = openvino.Core()
         properties["INFERENCE_PRECISION_HINT"] = "bf16" if bfloat16 and _has_bfloat16(core) else "f32"
         compiled = _compiled(core, model, path, sha256, limits, properties)
     except Exception as error:  # openvino raises plain RuntimeErrors
@@ -296,6 +296,28 @@ def _compiled(core: Any, model: str, path: Path, sha256: str, limits: Limits, pr
     if folder is not None:
         store(folder, name, compiled.export_model().getvalue())
     return compiled
+
+
+@lru_cache(maxsize=1)
+def _made_core() -> Any:
+    return _import_openvino().Core()
+
+
+def openvino_core() -> Any:
+    """The one ``openvino.Core`` of this process, which may be used from several threads.
+
+    Each that is made gives the thread that makes it a stack for its signal handlers and, at its end, puts back the
+    stack that was there before. Of two, the one made later so puts back a stack that may be gone, and then Ctrl-C is
+    a segmentation fault.
+
+    Raises:
+        ModelError: OpenVINO cannot be loaded.
+    """
+    with _MAKING:  # `lru_cache` lets two threads that come at once make two
+        try:
+            return _made_core()
+        except RuntimeError as error:
+            raise ModelError(f"OpenVINO does not start: {error}. Reinstall or remove the package openvino") from error
 
 
 def _import_openvino() -> Any:

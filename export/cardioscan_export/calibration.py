@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 import cardioscan
 from cardioscan.errors import MissingDependencyError, ModelError
-from cardioscan.inference import Tensors, check_tensors
+from cardioscan.inference import Tensors, check_tensors, openvino_core
 from cardioscan.pipeline import Digitizer
 from cardioscan.quantization import measuring
 from cardioscan.specs import SPECS, check_model_file, find_model_file
@@ -36,11 +37,9 @@ class MeasuringBackend:
     """
 
     def __init__(self, repository: str | Path | None = None) -> None:
-        try:
-            import openvino
-        except ImportError as error:
-            raise MissingDependencyError("openvino", "openvino", "Measuring limits for int8") from error
-        core = openvino.Core()
+        if find_spec("openvino") is None:
+            raise MissingDependencyError("openvino", "openvino", "Measuring limits for int8")
+        core = openvino_core()
         self._compiled: dict[str, Any] = {}
         self._names: dict[str, list[str]] = {}
         self._hashes: dict[str, str] = {}

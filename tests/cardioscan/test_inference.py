@@ -160,3 +160,43 @@ def test_usage_statistics_are_not_loaded():
         "assert 'openvino_telemetry' not in sys.modules, 'loaded'"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+INTERRUPTED = """
+import gc, os, signal, time
+import numpy as np
+from cardioscan.inference import OnnxBackend
+from cardioscan.specs import SPECS
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+page = {tensor.name: np.zeros((1, *tensor.shape), tensor.dtype) for tensor in SPECS["source_classifier"].inputs}
+backends = [OnnxBackend(engine="openvino"), OnnxBackend(engine="openvino", arithmetic="float32")]
+for backend in backends:
+    backend.infer("source_classifier", page)
+while backends:
+    del backends[0], backend
+    backend = None
+    gc.collect()
+try:
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(10)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+@openvino_only
+def test_an_interrupt_is_heard_after_networks_were_opened_and_dropped():
+    """It was a segmentation fault on processors where OpenVINO gives signal handlers a stack of their own."""
+    ended = subprocess.run([sys.executable, "-c", INTERRUPTED], capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout) == (0, "interrupted\n"), ended.stderr
+
+
+@openvino_only
+def test_threads_that_come_at_once_share_one_core():
+    code = (
+        "from concurrent.futures import ThreadPoolExecutor; from cardioscan.inference import openvino_core\n"
+        "with ThreadPoolExecutor(4) as pool: cores = list(pool.map(lambda _: openvino_core(), range(8)))\n"
+        "assert len({id(core) for core in cores}) == 1, cores"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

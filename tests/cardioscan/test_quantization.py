@@ -8,7 +8,7 @@ from importlib.resources import files
 import numpy as np
 import pytest
 
-from cardioscan.inference import limits_of
+from cardioscan.inference import limits_of, openvino_core
 from cardioscan.specs import SPECS, find_model_file
 
 openvino = pytest.importorskip("openvino", reason="needs openvino (extra 'openvino')")
@@ -38,7 +38,7 @@ def small_network(rng):
 
 
 def answer(model, page):
-    compiled = openvino.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    compiled = openvino_core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     return [np.array(value) for value in compiled([page]).values()]
 
 
@@ -77,7 +77,7 @@ def test_what_is_rounded_stays_close_and_what_has_no_limits_stays_equal():
 def test_limits_belong_to_the_released_weights(name):
     """They are measured anew with every release: ``cardioscan calibrate``."""
     limits = limits_of(name, SPECS[name].sha256)
-    model = openvino.Core().read_model(find_model_file(name))
+    model = openvino_core().read_model(find_model_file(name))
     found = {weights for weights, _, _ in convolutions(model)}
     assert found == set(limits), "run 'cardioscan calibrate'"
     every = sum(node.get_type_name() == "Convolution" for node in model.get_ordered_ops())
