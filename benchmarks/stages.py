@@ -104,8 +104,7 @@ def lattice_error_px(nodes: Floats, rendered: RenderedPage) -> float:
 
 def stage_records(digitizer: Digitizer, rendered: RenderedPage) -> tuple[dict[str, EcgRecord], Floats | None]:
     """Digitize a rendered page once for each of ``STAGES``; also gives the lattice (44, 57, 2) found as it is."""
-    template = rendered.page.template
-    true_nodes = rendered.geometry.to_image(template.lattice())
+    true_nodes = rendered.geometry.to_image(rendered.page.template.lattice())
     opened = PageRun(digitizer.backend, digitizer.options, rendered.recipe)
     opened.read(rendered.image, 0)
     opened.classify()
@@ -113,9 +112,7 @@ def stage_records(digitizer: Digitizer, rendered: RenderedPage) -> tuple[dict[st
     as_is = _branch(opened)
     records = {"as is": _through(as_is, "align", "rectify", "extract")}
 
-    aligned = _branch(opened)
-    aligned.homography = homography_dlt(template.lattice().reshape(-1, 2), true_nodes.reshape(-1, 2))
-    aligned.diagnostics["labels_found"] = len(template.labels)
+    aligned = with_alignment(opened, rendered)
     records["true alignment"] = _through(_branch(aligned), "rectify", "extract")
 
     flat = with_lattice(aligned, true_nodes)
@@ -125,6 +122,17 @@ def stage_records(digitizer: Digitizer, rendered: RenderedPage) -> tuple[dict[st
     records["true coverage"] = records["as is"] if known is None else _through(known, "extract")
     records["both"] = _through(with_coverage(flat, rendered), "extract")
     return records, as_is.nodes
+
+
+def with_alignment(run: PageRun, rendered: RenderedPage) -> PageRun:
+    """The run with the lead names where they are and the page's homography fitted to its true lattice."""
+    template, to_image = rendered.page.template, rendered.geometry.to_image
+    aligned = _branch(run)
+    nodes = template.lattice().reshape(-1, 2)
+    aligned.homography = homography_dlt(nodes, to_image(nodes))
+    aligned.labels = np.column_stack([[label.class_id for label in template.labels], to_image(template.label_points())])
+    aligned.diagnostics["labels_found"] = len(aligned.labels)
+    return aligned
 
 
 def with_lattice(run: PageRun, nodes: Floats) -> PageRun:

@@ -15,11 +15,11 @@ from benchmarks.stages import (
     signal_scores,
     size_row,
     true_coverage,
+    with_alignment,
     with_coverage,
     with_lattice,
 )
 from cardioscan import DigitizerOptions, EcgRecord
-from cardioscan.geometry import homography_dlt
 from cardioscan.measure import compare, refused_page
 from cardioscan.page import STANDARD_PAGE
 from cardioscan.run import PageRun
@@ -40,8 +40,9 @@ def with_the_truth(rendered: RenderedPage) -> EcgRecord:
     run = PageRun(KnownCoverage(np.zeros((4, 1700, 2200), np.uint8)), DigitizerOptions(), "page")
     run.read(rendered.image, 0)
     nodes = rendered.geometry.to_image(LATTICE)
-    run.homography = homography_dlt(LATTICE.reshape(-1, 2), nodes.reshape(-1, 2))
-    return _through(with_coverage(with_lattice(run, nodes), rendered), "extract")
+    flat = with_lattice(with_alignment(run, rendered), nodes)
+    assert flat._names_in_place() == len(STANDARD_PAGE.labels)
+    return _through(with_coverage(flat, rendered), "extract")
 
 
 @pytest.mark.parametrize(
