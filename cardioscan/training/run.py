@@ -6,7 +6,8 @@ import copy
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
+import zlib
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -32,12 +33,12 @@ class RenderedSamples(IterableDataset[dict[str, Tensor]]):
     them by a new one every fourth time, for machines where rendering is dearer than training.
     """
 
-    def __init__(self, task: Task, seed: int, pool: int = 0) -> None:
-        self.task, self.seed, self.pool = task, seed, pool
+    def __init__(self, task: Task, seeds: Sequence[int], pool: int = 0) -> None:
+        self.task, self.seeds, self.pool = task, seeds, pool
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         worker = torch.utils.data.get_worker_info()
-        rng = np.random.default_rng([self.seed, worker.id if worker else 0])
+        rng = np.random.default_rng([*self.seeds, worker.id if worker else 0])
         kept: list[Sample] = []
         while True:
             if len(kept) < self.pool or not kept or rng.random() < 0.25:
@@ -93,7 +94,7 @@ def train(options: TrainingOptions) -> dict[str, float]:
     task = make_task(options)
     validation = task.validation_samples()
     loader = DataLoader(
-        RenderedSamples(task, options.seed + step, options.pool),
+        RenderedSamples(task, (options.seed, step, fingerprint(network)), options.pool),
         batch_size=options.batch_size or task.batch_size,
         num_workers=options.workers,
         pin_memory=cuda,
@@ -147,6 +148,11 @@ def resume(network: nn.Module, options: TrainingOptions, folder: Path) -> int:
     if path.is_dir():
         return load_pieces(path, network)
     return load_released(options.network, network, path) if path.suffix == ".onnx" else load_checkpoint(path, network)
+
+
+def fingerprint(network: nn.Module) -> int:
+    """A number made of the weights, for the seed: a run that goes on from a release sees other pages than the last."""
+    return zlib.crc32(b"".join(weights.detach().cpu().numpy().tobytes() for weights in network.parameters()))
 
 
 def learning_rate_factor(share: float, step: int) -> float:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="the package torch (extra 'train') is not installed")
@@ -14,7 +16,7 @@ from cardioscan.errors import CardioscanError, ModelError  # noqa: E402
 from cardioscan.networks.models import build_network  # noqa: E402
 from cardioscan.training.losses import coverage_loss  # noqa: E402
 from cardioscan.training.options import TrainingOptions  # noqa: E402
-from cardioscan.training.run import learning_rate_factor, train  # noqa: E402
+from cardioscan.training.run import RenderedSamples, fingerprint, learning_rate_factor, train  # noqa: E402
 from cardioscan.training.weights import load_checkpoint, load_released  # noqa: E402
 
 
@@ -51,6 +53,27 @@ def test_a_file_of_another_network_is_refused() -> None:
     assert path is not None, "the repository must hold the released label_detector"
     with pytest.raises(ModelError, match="does not fit"):
         load_released("waveform_extractor", build_network("waveform_extractor"), path)
+
+
+class Draws:
+    """A task whose samples are what its generator draws."""
+
+    def sample(self, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        return {"drawn": rng.integers(1 << 30, size=1)}
+
+
+def test_other_weights_see_other_pages() -> None:
+    torch.manual_seed(1)
+    first, second = torch.nn.Linear(3, 2), torch.nn.Linear(3, 2)
+    assert fingerprint(first) == fingerprint(copy.deepcopy(first)) != fingerprint(second)
+
+    def drawn(*seeds: int, pool: int = 0) -> list[int]:
+        samples = iter(RenderedSamples(Draws(), seeds, pool))
+        return [int(next(samples)["drawn"]) for _ in range(20)]
+
+    assert drawn(0, 0, fingerprint(first)) == drawn(0, 0, fingerprint(first))
+    assert not set(drawn(0, 0, fingerprint(first))) & set(drawn(0, 0, fingerprint(second)))
+    assert len(set(drawn(0, pool=4))) < 20 == len(set(drawn(0)))
 
 
 def test_learning_rate_warms_up_and_decays() -> None:
