@@ -20,7 +20,7 @@ from cardioscan.page import (
 )
 from cardioscan.waveform.bands import Bands
 from cardioscan.waveform.crossing import share_ink
-from cardioscan.waveform.fit import Curves, fit_samples
+from cardioscan.waveform.fit import Curves, fit_samples, hold_under_bars, under_bars
 from cardioscan.waveform.options import DecodingOptions
 from cardioscan.waveform.pen import Floats, Stroke, find_stroke, flat_stroke, local_contrast, pen_radii, undo_pen
 
@@ -210,10 +210,13 @@ def _read_row(
     """Heights (n,) px of the page, NaN where unread, and confidence (n,) of a row's samples, segment after segment."""
     counts = [stop - start for start, stop in (segment_samples(segment, template) for segment in row.segments)]
     places = [places_of(segment, count) for segment, count in zip(row.segments, counts, strict=True)]
-    curves = Curves(np.concatenate(places), np.cumsum([0, *counts[:-1]]))
+    begins = np.array([place[0] for place in places[1:]])
+    hidden = under_bars(row.stroke.ink, row.columns, begins, template.separator_dx)
+    curves = Curves(np.concatenate(places), np.cumsum([0, *counts[:-1]]), hidden)
     fine_x, fine_y, torn = undo_pen(row.stroke, radius)
     y = np.interp(curves.x, row.columns[0] + fine_x, fine_y)
     y, miss = fit_samples(row.stroke, row.columns, curves, y, radius, options)
+    y, held = hold_under_bars(y, curves, template.separator_dx)
 
     sure = _column_confidence(row.stroke, miss, torn, options.outlier)
     heights, confidence = np.full(y.size, np.nan), np.zeros(y.size)
@@ -225,7 +228,7 @@ def _read_row(
         part, there = slice(begin, end), row.columns[seen]
         read, bridged = _coverage_of(curves.x[part], there, options.max_gap_s * template.px_per_s)
         heights[part] = np.where(read, y[part] + row.top, np.nan)
-        level = np.interp(curves.x[part], there, sure[seen]) * np.where(bridged, _BRIDGED, 1.0)
+        level = np.interp(curves.x[part], there, sure[seen]) * np.where(bridged | held[part], _BRIDGED, 1.0)
         confidence[part] = np.where(read, np.clip(level, 1e-3, 1), 0)
     return heights, confidence
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from cardioscan.geometry import smooth_lattice
-from cardioscan.gridlines import measure_lines, refine_lines
+from cardioscan.gridlines import _around, _open, _pattern_share, measure_lines, refine_lines
 from cardioscan.page import STANDARD_PAGE
 from cardioscan.rectification import dense_map, map_between, map_ratio
 from cardioscan.synthesis.dataset import render_page
@@ -63,6 +63,33 @@ def test_the_printers_raster_is_told_from_lines_in_their_places(raster):
     assert all((share > 0.8) == raster and (share < 0.2) != raster for share in report.raster)
 
 
+@pytest.mark.parametrize(("index", "p90_px"), [(3, 0.55), (5, 0.35)])
+def test_rough_paper_is_not_taken_for_mistakes(index, p90_px):
+    """Crumpled all over, every node leaves a stiff surface by a pixel or two, and most are right."""
+    rendered = render_page(SIGNALS.record(index), "damaged_photo", np.random.default_rng([3, index]), size=(2600, 1950))
+    truth = rendered.geometry.to_image(LATTICE)
+    start = smooth_lattice(truth, np.ones(truth.shape[:2]), 30.0)
+    nodes, report = refine_lines(rendered.image, start)
+    assert report.applied
+    assert np.percentile(errors(start, truth), 90) > 2
+    assert np.percentile(errors(nodes, truth), 90) < p90_px
+    assert np.median(errors(nodes, truth)) < 0.15
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("raster", [True, False])
+def test_the_raster_is_told_from_rough_displacement(seed, raster):
+    rng = np.random.default_rng(seed)
+    bends = smooth_lattice(rng.normal(0, 2, (*LATTICE.shape[:2], 2)), np.ones(LATTICE.shape[:2]), 0.05)
+    variance = rng.uniform(0.003, 0.05, LATTICE.shape[:2])
+    variance[rng.random(variance.shape) < 0.15] = np.inf
+    for axis, offsets in enumerate(STANDARD_PAGE.raster_offsets()):
+        total = bends[..., axis] + (offsets if axis == 0 else offsets[:, None]) * raster
+        total += rng.normal(0, np.sqrt(np.where(np.isfinite(variance), variance, 0.0)))
+        share = _pattern_share(total, offsets, variance, axis)
+        assert abs(share - raster) < 0.25
+
+
 @pytest.mark.parametrize("name", ["892067079", "91831581"])
 def test_clean_pages_show_the_raster_of_the_template(shared_data, name):
     page = cv2.cvtColor(cv2.imread(str(shared_data / "pages" / f"{name}-0001.png")), cv2.COLOR_BGR2RGB)
@@ -115,6 +142,26 @@ def test_ink_beside_the_lines_does_not_pull_them(known):
     nodes, report = refine_lines(page, LATTICE, ink=ink if known else None)
     assert report.applied
     assert np.abs(nodes - LATTICE)[4:-4, 4:-4].max() < 0.1
+
+
+def test_the_median_of_known_neighbours():
+    values, known = np.arange(81.0).reshape(9, 9), np.ones((9, 9), bool)
+    known[:, 8] = False
+    assert _around(values, known)[4, 4] == np.median(values[1:8, 1:8])
+    assert _around(values, known)[0, 0] in values[:4, :4]
+    assert _around(values, np.zeros_like(known)).max() == 0
+
+
+@pytest.mark.parametrize("lines_are_dark", [True, False])
+def test_dark_lines_are_not_taken_for_ink(lines_are_dark):
+    bright = np.full((STANDARD_PAGE.height, STANDARD_PAGE.width), 240, np.float32)
+    if lines_are_dark:
+        bright -= 120 * lines_at((STANDARD_PAGE.grid_x0, 0.0))
+    bright[900:905, 300:1900] = 60
+    open_ = _open(bright, np.ones(bright.shape, bool), None, STANDARD_PAGE)
+    assert open_[902, 1000] == lines_are_dark
+    assert open_[950, 1000] == 1
+    assert open_[:, round(STANDARD_PAGE.grid_x0 + 20 * PITCH)][100:800].mean() == 1
 
 
 @pytest.mark.parametrize("level", [0, 128, 255])

@@ -19,6 +19,7 @@ from cardioscan.synthesis.simulator import SimulatedSignals
 from cardioscan.synthesis.strokes import stroke_coverage, trace_polyline
 from cardioscan.waveform import DecodedPage, DecodingOptions, decode_rows
 from cardioscan.waveform.decode import segment_samples
+from cardioscan.waveform.fit import Curves, hold_under_bars, under_bars
 
 Coverage = NDArray[np.uint8]
 Signals = NDArray[np.float64]
@@ -225,6 +226,56 @@ def test_leads_do_not_pull_at_each_other_across_their_boundary() -> None:
     for lead in ("I", "V1"):
         i = LEAD_INDEX[lead]
         assert np.nanmax(np.abs(signals[i] - truth[i])) < 0.02
+
+
+def barred(coverage: Coverage, ink: int) -> Coverage:
+    """What a network makes of the bar between I and V1: somewhere under it there is a trace, more likely above."""
+    x = round(217 + SMALL.separator_dx)
+    y = np.arange(coverage.shape[1]) - (SMALL.zero_mv_y[0] - 0.25 * SMALL.px_per_mv)
+    guess = (ink * np.exp(-0.5 * (y / np.where(y < 0, 14, 4)) ** 2)).astype(np.uint8)
+    hidden = coverage.copy()
+    hidden[0, :, x - 1 : x + 2] = guess[:, None]
+    return hidden
+
+
+@pytest.mark.parametrize("ink", [90, 160, 230])
+def test_under_a_bar_the_leads_are_held_level(ink: int) -> None:
+    coverage, truth = drawn(constant_levels({"I": 0.3, "V1": 0.2, "II": -0.2}), 2.5, SMALL)
+    page = decode_rows(barred(coverage, ink), SMALL)
+    for lead, hidden in (("I", slice(496, 500)), ("V1", slice(500, 502))):
+        i = LEAD_INDEX[lead]
+        assert np.nanmax(np.abs(page.signals[i] - truth[i])) < 0.05
+        assert page.confidence[i, hidden].max() < 0.6 < page.confidence[i, 520 if lead == "V1" else 480]
+
+
+def test_where_no_bar_hides_the_ink_it_is_read() -> None:
+    """A spike in the last samples of a lead, which holding them would lose."""
+    signals = constant_levels({"I": 0.1, "V1": 0.1})
+    signals[LEAD_INDEX["I"], 490:500] = np.linspace(0.1, 0.9, 10)
+    coverage, truth = drawn(signals, 2.5, SMALL)
+    decoded = decode_rows(coverage, SMALL).signals[LEAD_INDEX["I"]]
+    assert decoded[499] > 0.7
+    assert np.isnan(decoded[500:]).all() and np.nanmax(np.abs(decoded - truth[LEAD_INDEX["I"]])[:495]) < 0.1
+
+
+@pytest.mark.parametrize(("ink", "hidden"), [(0.0, True), (0.9, True), (0.99, False), (1.0, False)])
+def test_bars_are_told_by_ink_that_is_uncertain(ink: float, hidden: bool) -> None:
+    columns = np.arange(100.0)
+    seen = np.ones(100)
+    seen[50] = ink
+    assert under_bars(seen, columns, np.array([20.0, 50.5]), -0.5).tolist() == [False, hidden]
+
+
+def test_curves_are_held_up_to_the_bar_only() -> None:
+    curves = Curves(np.arange(40) * 0.5, np.array([0, 20]), np.array([True]))
+    y = np.arange(40.0)
+    level, held = hold_under_bars(y, curves, -0.5)
+    # The bar's middle stands at 9.5 px; its core reaches from 8.1 to 10.9 px.
+    assert np.flatnonzero(held).tolist() == list(range(17, 22))
+    assert level[17:20].tolist() == [15.0] * 3 and level[20:22].tolist() == [23.0] * 2
+    assert np.array_equal(level[~held], y[~held])
+    nowhere, none = hold_under_bars(y, Curves(curves.x, curves.first, np.array([False])), -0.5)
+    assert np.array_equal(nowhere, y) and not none.any()
 
 
 def test_steep_strokes_are_followed() -> None:
