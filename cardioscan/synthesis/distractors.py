@@ -43,7 +43,7 @@ from cardioscan.synthesis.flat import FlatPage, lay_out
 from cardioscan.synthesis.photometry import smooth_noise
 from cardioscan.synthesis.recipes import RECIPES, degrade
 from cardioscan.synthesis.simulator import SimulatedSignals
-from cardioscan.synthesis.style import random_style
+from cardioscan.synthesis.style import random_style, without_grid
 
 Distractor = Callable[[Generator], Image]
 
@@ -409,8 +409,7 @@ def page_without_traces(rng: Generator) -> Image:
 
 def page_without_grid(rng: Generator) -> Image:
     """A standard page on plain paper: names and traces, but nothing that gives their scale."""
-    style = random_style(rng)
-    style = replace(style, major=style.paper, major_vertical=None, minor=style.paper, minor_visible=False)
+    style = without_grid(random_style(rng))
     return _capture_page(lay_out(_signals(rng), style, rng), rng)
 
 

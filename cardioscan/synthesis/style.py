@@ -146,3 +146,8 @@ def random_style(rng: Generator, variety: float = 1.0) -> PageStyle:
     if chance(0.06):
         style = replace(style, ink=jitter((0.1, 0.15, 0.5), 0.05))
     return style
+
+
+def without_grid(style: PageStyle) -> PageStyle:
+    """The same style on plain paper."""
+    return replace(style, major=style.paper, major_vertical=None, minor=style.paper, minor_visible=False)

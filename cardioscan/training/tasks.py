@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,10 +18,10 @@ from cardioscan.networks.blocks import coordinate_map
 from cardioscan.networks.models import MAP_STRIDE, nominal_lattice
 from cardioscan.page import LEADS, RECORD_SAMPLES, SAMPLING_RATE_HZ, STANDARD_PAGE
 from cardioscan.synthesis.flat import FlatPage, Region, lay_out
-from cardioscan.synthesis.recipes import RECIPES
+from cardioscan.synthesis.recipes import RECIPES, CaptureRecipe
 from cardioscan.synthesis.signals import SignalSource
 from cardioscan.synthesis.strips import waveform_strip
-from cardioscan.synthesis.style import random_style
+from cardioscan.synthesis.style import random_style, without_grid
 from cardioscan.synthesis.views import grid_sample, label_sample, source_thumbnail
 from cardioscan.training.losses import coverage_loss, departure_loss, label_loss, node_loss, offset_loss
 from cardioscan.waveform import decode_rows
@@ -293,11 +294,30 @@ def keypoint_errors(probability: Tensor, keypoints: Tensor) -> NDArray[np.float6
 
 
 class GridTask(_PageTask):
-    """Pages in the aligned frame; figures: nodes found, node error in px, cells with the right line numbers."""
+    """Pages in the aligned frame; figures: nodes found, node error in px, cells with the right line numbers.
+
+    A share ``gridless`` of the pages that are trained on has no grid, and nothing is to be found on it: without them
+    the network learns where lines must be between the traces and sees them on plain paper too.
+    """
+
+    gridless = 0.06
+
+    def sample(self, rng: Generator) -> Sample:
+        """Render one training sample."""
+        if rng.random() >= self.gridless:
+            return super().sample(rng)
+        recipe = RECIPES[draw_recipe(rng)]
+        page = draw_page(self.signals, self.train, recipe.variety, rng)
+        sample = self._captured(replace(page, style=without_grid(page.style)), recipe, rng)
+        return {**sample, **{name: np.zeros_like(sample[name]) for name in ("points", "near", "on_page")}}
 
     def _sample(self, records: NDArray[np.integer], recipe_name: str, rng: Generator) -> Sample:
         recipe = RECIPES[recipe_name]
-        sample = grid_sample(draw_page(self.signals, records, recipe.variety, rng), recipe, rng)
+        return self._captured(draw_page(self.signals, records, recipe.variety, rng), recipe, rng)
+
+    @staticmethod
+    def _captured(page: FlatPage, recipe: CaptureRecipe, rng: Generator) -> Sample:
+        sample = grid_sample(page, recipe, rng)
         return {
             "image": np.ascontiguousarray(sample.image.transpose(2, 0, 1)),
             "points": sample.points,

@@ -3,11 +3,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-pytest.importorskip("torch")
+torch = pytest.importorskip("torch")
 
 from cardioscan.page import SAMPLING_RATE_HZ, STANDARD_PAGE  # noqa: E402
 from cardioscan.synthesis.simulator import SimulatedSignals  # noqa: E402
-from cardioscan.training.tasks import WaveformTask, beat_at_lead_start  # noqa: E402
+from cardioscan.training.tasks import GridTask, WaveformTask, beat_at_lead_start  # noqa: E402
 
 SIGNALS = SimulatedSignals(6, seed=11)
 
@@ -31,3 +31,27 @@ def test_strips_have_the_shapes_that_the_network_takes() -> None:
     assert sample["image"].shape == (3, task.strip_height, task.strip_width) and sample["image"].dtype == np.uint8
     assert sample["coverage"].shape == (4, task.strip_height, task.strip_width)
     assert sample["origin"].shape == (2,)
+
+
+def test_on_pages_without_a_grid_no_node_is_to_be_found() -> None:
+    task = GridTask(SIGNALS, np.arange(4), np.arange(4, 6))
+    task.gridless = 1.0
+    bare = task.sample(np.random.default_rng(3))
+    task.gridless = 0.0
+    ruled = task.sample(np.random.default_rng(3))
+    assert {name: (array.shape, array.dtype) for name, array in bare.items()} == {
+        name: (array.shape, array.dtype) for name, array in ruled.items()
+    }
+    for name in ("points", "near", "on_page"):
+        assert not bare[name].any() and ruled[name].any()
+    assert bare["labels"].any()  # lead names are there
+    network = torch.nn.Module()
+    network.forward = lambda image, places: maps_of(image)  # type: ignore[method-assign, assignment]
+    loss, parts = task.loss(network, {name: torch.from_numpy(array)[None] for name, array in bare.items()})
+    assert torch.isfinite(loss) and parts["offset"] == parts["departure"] == 0 < parts["node"]
+
+
+def maps_of(image: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Answers of the shapes that the grid rectifier gives, all zero."""
+    height, width = image.shape[2] // 4, image.shape[3] // 4
+    return tuple(torch.zeros(len(image), channels, height, width) for channels in (1, 2, 2, 14))
