@@ -391,7 +391,14 @@ class PageRun:
         limb = [np.nanstd(row) for row in signals[: LEAD_INDEX["V1"]] if np.isfinite(row).any()]
         contradicting = bool(limb) and noise_mv > _CONTRADICTION * float(np.median(limb))
         # Where the names stand at their nodes it is the right page, of which some leads are spoilt.
-        if contradicting and self._names_in_place() < SURE_NAMES:
+        in_place = self._names_in_place()
+        if self.labels is not None and 2 * in_place < len(self.labels):
+            raise StageError(
+                RefusalCode.ALIGNMENT_FAILED,
+                f"Only {in_place} of {len(self.labels)} lead names stand where the grid has them on the page layout "
+                "that is known: 3 rows of 4 leads and a rhythm row, 25 mm/s, 10 mm/mV.",
+            )
+        if contradicting and in_place < SURE_NAMES:
             raise StageError(
                 RefusalCode.ALIGNMENT_FAILED,
                 "The limb leads contradict each other by more than they hold: the traces are not the leads of the page "
@@ -414,7 +421,9 @@ class PageRun:
 
     def _names_in_place(self) -> int:
         """How many of the lead names found stand within half a square of their node on the settled lattice."""
-        assert self.labels is not None and self.nodes is not None
+        if self.labels is None:
+            return 0
+        assert self.nodes is not None
         steps = [np.linalg.norm(np.diff(self.nodes, axis=axis), axis=-1).ravel() for axis in (0, 1)]
         reach = float(np.median(np.concatenate(steps))) / 2
         places: dict[int, list[Floats]] = {}

@@ -44,18 +44,37 @@ def test_a_name_of_another_place_is_not_in_place() -> None:
 
 
 @pytest.mark.parametrize(
-    ("names", "beside", "refused"), [(13, 0.0, False), (9, 0.3, False), (8, 0.0, True), (13, 0.7, True)]
+    ("names", "beside", "refused"), [(13, 0.0, False), (9, 0.3, False), (8, 0.0, True), (0, 0.0, True)]
 )
 def test_leads_that_contradict_are_refused_unless_the_page_is_surely_the_right_one(
     names: int, beside: float, refused: bool
 ) -> None:
     run = page_with_names(names, beside)
+    run.labels = run.labels.reshape(-1, 3)
     if refused:
         with pytest.raises(StageError, match="contradict each other") as caught:
             run._refuse_unreadable(contradicting_signals(), 0.3)
         assert caught.value.code == RefusalCode.ALIGNMENT_FAILED
     else:
         run._refuse_unreadable(contradicting_signals(), 0.3)
+    run._refuse_unreadable(contradicting_signals(), 0.05)
+
+
+@pytest.mark.parametrize("in_place", [0, 3, 6, 7, 13])
+def test_names_beside_their_places_refuse_whatever_was_read(in_place: int) -> None:
+    run, away = page_with_names(13), page_with_names(13, beside_squares=0.7)
+    run.labels[in_place:] = away.labels[in_place:]
+    if in_place < 7:
+        with pytest.raises(StageError, match=f"Only {in_place} of 13 lead names") as caught:
+            run._refuse_unreadable(contradicting_signals(), 0.0)
+        assert caught.value.code == RefusalCode.ALIGNMENT_FAILED
+    else:
+        run._refuse_unreadable(contradicting_signals(), 0.0)
+
+
+def test_a_page_whose_names_nobody_looked_for_is_read() -> None:
+    run = page_with_names(13)
+    run.labels = None
     run._refuse_unreadable(contradicting_signals(), 0.05)
 
 
