@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import spline_filter1d
 
 from cardioscan.geometry import Floats, robust_lattice, slide_nodes, smooth_lattice
-from cardioscan.gridphase import channel_range
+from cardioscan.gridphase import channel_range, line_distances
 from cardioscan.page import STANDARD_PAGE, PageTemplate
 from cardioscan.rectification import dense_map, sample_page, soften
 
@@ -297,9 +297,10 @@ def _surface(total: Floats, variance: Floats, axis: int, template: PageTemplate,
     share = 0.0
     offsets = template.raster_offsets()
     if offsets is not None:
-        share = _pattern_share(total, offsets[axis], variance, axis)
+        pattern = np.broadcast_to(offsets[0] if axis == 0 else offsets[1][:, None], total.shape)
+        share = _pattern_share(total, pattern, variance, axis)
         if share > _RASTER_SHARE:
-            total = total - (offsets[0] if axis == 0 else offsets[1][:, None])
+            total = total - pattern
     weights = _believed(total, variance)
     values = total[..., None]
     return smooth_lattice(values, weights + 1e-9, _stiffness(values, weights) if settle else _SUPPLE)[..., 0], share
@@ -344,13 +345,12 @@ def _around(values: Floats, known: NDArray[np.bool_]) -> Floats:
     return np.where(np.isfinite(median), median, 0.0)
 
 
-def _pattern_share(total: Floats, offsets: Floats, variance: Floats, axis: int) -> float:
-    """How much of the raster's offsets (lines,) the lines along one axis show beside what is smooth: 1 is all of it.
+def _pattern_share(total: Floats, pattern: Floats, variance: Floats, axis: int) -> float:
+    """How much of the raster's pattern (rows, columns) the lines show beside what is smooth: 1 is all of it.
 
     By the median of each line: nodes weighted by how well they agree with others would favour those where the paper's
     own bends make up for the pattern.
     """
-    pattern = np.broadcast_to(offsets[None, :] if axis == 0 else offsets[:, None], total.shape)
     both = np.stack([total, pattern], axis=-1)
     # Smoothing is linear, so the rest for any factor is a combination of these two.
     rough, ripple = np.moveaxis(both - smooth_lattice(both, _precise(variance) + 1e-9, 30.0), -1, 0)
@@ -371,12 +371,8 @@ def _grown(ink: NDArray[np.uint8]) -> NDArray[np.bool_]:
 @lru_cache(maxsize=4)
 def _on_lines(template: PageTemplate) -> NDArray[np.bool_]:
     """(height, width) bool: within ``_LINE_ZONE_PX`` of a 5 mm line."""
-    pitch = template.grid_pitch
-    near = [
-        np.abs((np.arange(size) - start + pitch / 2) % pitch - pitch / 2) <= _LINE_ZONE_PX
-        for size, start in ((template.height, template.grid_y0), (template.width, template.grid_x0))
-    ]
-    return np.asarray(near[0][:, None] | near[1])
+    apart_x, apart_y = line_distances(template)
+    return np.asarray((apart_y[:, None] <= _LINE_ZONE_PX) | (apart_x <= _LINE_ZONE_PX))
 
 
 def _open(bright: FloatMap, valid: NDArray[np.bool_], ink: NDArray[Any] | None, template: PageTemplate) -> FloatMap:

@@ -128,6 +128,14 @@ def colourless_ink(page: NDArray[np.uint8], open_: FloatMap) -> FloatMap:
     return np.asarray(grown if grown.mean() < _MAX_INK_SHARE else np.zeros_like(grown), np.float32)
 
 
+def line_distances(template: PageTemplate, step: int = 1) -> tuple[Floats, Floats]:
+    """Px from every ``step``-th column (width / step,) and row (height / step,) to the nearest 5 mm line."""
+    half = template.grid_pitch / 2
+    x = np.arange(0, template.width, step) - template.grid_x0
+    y = np.arange(0, template.height, step) - template.grid_y0
+    return np.abs((x + half) % template.grid_pitch - half), np.abs((y + half) % template.grid_pitch - half)
+
+
 def off_grid_ink(darkness: FloatMap, open_: FloatMap, template: PageTemplate) -> FloatMap:
     """Ink of a grey page whose lines are nearly where they should be: as dark as the lines, but away from them.
 
@@ -135,11 +143,7 @@ def off_grid_ink(darkness: FloatMap, open_: FloatMap, template: PageTemplate) ->
     """
     background = cv2.blur(darkness * open_, (41, 41)) / (cv2.blur(open_, (41, 41)) + 1e-3)
     rest = (darkness - background) * open_
-    x = np.arange(0, template.width, STEP) - template.grid_x0
-    y = np.arange(0, template.height, STEP) - template.grid_y0
-    half = template.grid_pitch / 2
-    apart_x = np.abs((x + half) % template.grid_pitch - half)
-    apart_y = np.abs((y + half) % template.grid_pitch - half)
+    apart_x, apart_y = line_distances(template, STEP)
     line = float(np.median(rest[:, apart_x <= 1.0]) + np.median(rest[apart_y <= 1.0])) / 2
     between = (apart_y[:, None] > _LINE_ZONE_PX) & (apart_x > _LINE_ZONE_PX)
     ink = ((rest > 0.8 * max(line, 8.0)) & between).astype(np.float32)

@@ -42,6 +42,7 @@ Image = NDArray[np.uint8]
 THUMBNAIL_SIZE: Final = 456
 SURE_CATEGORY: Final = 0.5
 """A category that is less likely is not told."""
+_LAYOUT: Final = "3 rows of 4 leads and a rhythm row, 25 mm/s, 10 mm/mV"
 _SURE_LATTICE: Final = 0.4
 _LEAST_NAMES: Final = 6
 _WHOLE_LATTICE: Final = 0.7
@@ -193,8 +194,8 @@ class PageRun:
                 # Another printer's page: some names fall into place by chance, and so does half of the grid.
                 raise StageError(
                     RefusalCode.ALIGNMENT_FAILED,
-                    f"Only {self.diagnostics['labels_found']} lead names and part of the grid fit the page layout that "
-                    "is known: 3 rows of 4 leads and a rhythm row, 25 mm/s, 10 mm/mV.",
+                    f"Only {self.diagnostics['labels_found']} lead names and part of the grid fit the page layout "
+                    f"that is known: {_LAYOUT}.",
                 )
             self.base = self._refined(nodes, trusted) if self.options.phase_refinement else nodes
             self.nodes = self._on_lines(None)
@@ -390,19 +391,19 @@ class PageRun:
             raise _no_trace(read)
         limb = [np.nanstd(row) for row in signals[: LEAD_INDEX["V1"]] if np.isfinite(row).any()]
         contradicting = bool(limb) and noise_mv > _CONTRADICTION * float(np.median(limb))
-        # Where the names stand at their nodes it is the right page, of which some leads are spoilt.
         in_place = self._names_in_place()
         if self.labels is not None and 2 * in_place < len(self.labels):
             raise StageError(
                 RefusalCode.ALIGNMENT_FAILED,
                 f"Only {in_place} of {len(self.labels)} lead names stand where the grid has them on the page layout "
-                "that is known: 3 rows of 4 leads and a rhythm row, 25 mm/s, 10 mm/mV.",
+                f"that is known: {_LAYOUT}.",
             )
+        # Where they do it is the right page, of which some leads are spoilt.
         if contradicting and in_place < SURE_NAMES:
             raise StageError(
                 RefusalCode.ALIGNMENT_FAILED,
                 "The limb leads contradict each other by more than they hold: the traces are not the leads of the page "
-                "layout that is known: 3 rows of 4 leads and a rhythm row, 25 mm/s, 10 mm/mV.",
+                f"layout that is known: {_LAYOUT}.",
             )
 
     def _refuse_guesses(self, signals: Floats, confidence: NDArray[np.float32]) -> None:

@@ -175,8 +175,7 @@ def hold_under_bars(y: Floats, curves: Curves, bar_dx: float) -> tuple[Floats, N
     level, held = y.copy(), np.zeros(y.size, bool)
     lifts = zip(curves.last[:-1][curves.hidden], curves.first[1:][curves.hidden], strict=True)
     for end, begin in lifts:
-        apart = np.abs(curves.x - (curves.x[begin] + bar_dx)) < _HIDDEN_PX
-        under = np.flatnonzero(apart)
+        under = np.flatnonzero(np.abs(curves.x - (curves.x[begin] + bar_dx)) < _HIDDEN_PX)
         before, after = under[under <= end], under[under >= begin]
         if before.size and before[0] >= _HELD_FROM:
             level[before] = y[before[0] - _HELD_FROM : before[0]].mean()

@@ -84,9 +84,10 @@ def test_the_raster_is_told_from_rough_displacement(seed, raster):
     variance = rng.uniform(0.003, 0.05, LATTICE.shape[:2])
     variance[rng.random(variance.shape) < 0.15] = np.inf
     for axis, offsets in enumerate(STANDARD_PAGE.raster_offsets()):
-        total = bends[..., axis] + (offsets if axis == 0 else offsets[:, None]) * raster
+        pattern = np.broadcast_to(offsets if axis == 0 else offsets[:, None], variance.shape)
+        total = bends[..., axis] + pattern * raster
         total += rng.normal(0, np.sqrt(np.where(np.isfinite(variance), variance, 0.0)))
-        share = _pattern_share(total, offsets, variance, axis)
+        share = _pattern_share(total, pattern, variance, axis)
         assert abs(share - raster) < 0.25
 
 

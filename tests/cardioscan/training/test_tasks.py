@@ -45,13 +45,13 @@ def test_on_pages_without_a_grid_no_node_is_to_be_found() -> None:
     for name in ("points", "near", "on_page"):
         assert not bare[name].any() and ruled[name].any()
     assert bare["labels"].any()  # lead names are there
-    network = torch.nn.Module()
-    network.forward = lambda image, places: maps_of(image)  # type: ignore[method-assign, assignment]
-    loss, parts = task.loss(network, {name: torch.from_numpy(array)[None] for name, array in bare.items()})
+    loss, parts = task.loss(Blank(), {name: torch.from_numpy(array)[None] for name, array in bare.items()})
     assert torch.isfinite(loss) and parts["offset"] == parts["departure"] == 0 < parts["node"]
 
 
-def maps_of(image: torch.Tensor) -> tuple[torch.Tensor, ...]:
+class Blank(torch.nn.Module):
     """Answers of the shapes that the grid rectifier gives, all zero."""
-    height, width = image.shape[2] // 4, image.shape[3] // 4
-    return tuple(torch.zeros(len(image), channels, height, width) for channels in (1, 2, 2, 14))
+
+    def forward(self, image: torch.Tensor, places: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        height, width = image.shape[2] // 4, image.shape[3] // 4
+        return tuple(torch.zeros(len(image), channels, height, width) for channels in (1, 2, 2, 14))
