@@ -171,11 +171,9 @@ from cardioscan.specs import SPECS
 signal.signal(signal.SIGINT, signal.default_int_handler)
 page = {tensor.name: np.zeros((1, *tensor.shape), tensor.dtype) for tensor in SPECS["source_classifier"].inputs}
 backends = [OnnxBackend(engine="openvino"), OnnxBackend(engine="openvino", arithmetic="float32")]
-for backend in backends:
-    backend.infer("source_classifier", page)
+[backend.infer("source_classifier", page) for backend in backends]
 while backends:
-    del backends[0], backend
-    backend = None
+    backends.pop(0)  # the one made first goes first
     gc.collect()
 try:
     os.kill(os.getpid(), signal.SIGINT)
