@@ -126,7 +126,8 @@ def refine_nodes(
     confidence = np.zeros(flat.shape[:2], np.float32)
     best, best_flat = current, flat
     sigmas = np.geomspace(*_SIGMAS, num=rounds) if rounds > 1 else np.array(_SIGMAS[1:])
-    place, converged, inverted = 0, False, False
+    place, converged = 0, False
+    inverted = np.zeros(2, bool)  # whether the vertical, the horizontal lines are what has *less* colour
     final: tuple[Floats, NDArray[Any], Floats] | None = None
     while place < len(sigmas):
         sigma = float(sigmas[place])
@@ -141,18 +142,16 @@ def refine_nodes(
             open_ *= 1 - off_grid_ink(candidates["darkness"], open_, template)
         if source and source not in candidates:
             break
-        if inverted:
-            candidates["chroma"] = -candidates["chroma"]
         names = [source] if source else list(candidates)
-        if blocked is None and not inverted and "chroma" in names:
+        if blocked is None and not inverted.any() and "chroma" in names:
             open_ *= 1 - colourless_ink(np.asarray(page, np.uint8), open_)
         measured = [measure_waves(candidates[name], open_, template, sigma) for name in names]
         chosen = int(np.argmax([trust.min(axis=0).mean() for _, trust in measured]))
-        if not source and names[chosen] == "chroma" and _opposed(measured, names, template.grid_pitch):
-            # Grey lines on tinted paper: there the lines are what has *less* colour.
-            inverted = True
-            measured[chosen] = measure_waves(-candidates["chroma"], open_, template, sigma)
+        if not source and names[chosen] == "chroma":
+            inverted = _opposed(measured, names, template.grid_pitch)
         wrapped, trust = measured[chosen]
+        if inverted.any():
+            wrapped = _half_on(wrapped, inverted, template.grid_pitch)
         source, weakest = names[chosen], trust.min(axis=0)
         if np.mean(weakest > _CONFIDENT) < _MIN_CONFIDENT_SHARE:
             break
@@ -181,11 +180,21 @@ def refine_nodes(
     return (transform_points(np.linalg.inv(shrinking), best) if done else start), report
 
 
-def _opposed(measured: list[tuple[Floats, Floats]], names: list[str], pitch: float) -> bool:
-    """Whether colour and darkness put the lines half a square apart: colour then has its maxima between them."""
+def _opposed(measured: list[tuple[Floats, Floats]], names: list[str], pitch: float) -> NDArray[np.bool_]:
+    """In which direction colour and darkness put the lines half a square apart: (2,) bool, vertical and horizontal.
+
+    Grey lines on tinted paper are minima of colour, so colour has its maxima between them; a printer may have such
+    lines in one direction only. Each of ``measured`` is displacement and trust, (2, rows, columns), by ``names``.
+    """
     (a, trust_a), (b, trust_b) = measured[names.index("chroma")], measured[names.index("darkness")]
     turn = np.exp(2j * np.pi * (a - b) / pitch) * trust_a * trust_b
-    return bool(turn.sum().real < 0)
+    return np.asarray(turn.sum(axis=(1, 2)).real < 0)
+
+
+def _half_on(wrapped: Floats, where: NDArray[np.bool_], pitch: float) -> Floats:
+    """Displacements (2, rows, columns) modulo a pitch, half a pitch further on in the directions ``where`` (2,)."""
+    moved = np.where(where[:, None, None], wrapped + pitch / 2, wrapped)
+    return np.asarray((moved + pitch / 2) % pitch - pitch / 2, np.float64)
 
 
 def _smoothed_total(wrapped: Floats, trust: Floats, before: Floats, template: PageTemplate) -> Floats:

@@ -224,7 +224,7 @@ def ecg_paper(rng: Generator) -> Image:
         n_horizontal_lines=int(1690 / pitch) + 1,
         grid_raster_y0=None,
     )
-    page = FlatPage(template, random_style(rng), np.zeros((12, 5000), np.float32), ((),) * template.n_rows, (), ())
+    page = FlatPage(template, random_style(rng), np.zeros((12, 5000), np.float32), ((),) * template.n_rows, (), (), ())
     return _capture_page(page, rng)
 
 

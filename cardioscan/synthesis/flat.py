@@ -48,6 +48,7 @@ class FlatPage:
         rows: per printed row, the polylines (N, 2) in (x, y) px of the reference frame that carry signal, one a
             segment, left to right; the calibration pulse is not among them.
         extras: polylines drawn with the same pen that carry no signal (calibration pulses).
+        bars: the bars between leads, printed in the trace's ink (their own colours are not used).
         sprites: text and marks.
     """
 
@@ -56,6 +57,7 @@ class FlatPage:
     signals: NDArray[np.float32]
     rows: tuple[tuple[Polyline, ...], ...]
     extras: tuple[Polyline, ...]
+    bars: tuple[Sprite, ...]
     sprites: tuple[Sprite, ...]
 
     @property
@@ -71,6 +73,9 @@ class FlatPage:
             _paste(image, sprite, region)
         strokes = [polyline for row in self.rows for polyline in row] + list(self.extras)
         ink = stroke_coverage(_shifted(strokes, region), self.style.pen, region.width, region.height)
+        for bar in self.bars:
+            # One ink and one pass of the printer: where the trace runs through a bar, nothing shows it.
+            _stamp(ink, bar, region)
         _blend(image, ink, self.style.ink, self.style.opacity)
         return image
 
@@ -137,12 +142,12 @@ def lay_out(
                 top = zero - template.px_per_mv
                 extras.append(np.array([[left, zero], [left, top], [right, top], [right, zero]], np.float64))
     sprites = _label_sprites(template, style) + _header_sprites(template, style, rng)
-    if style.separators:
-        sprites += _separator_sprites(template, style)
+    bars = _separator_bars(template, style) if style.separators else []
     if style.barcode:
         sprites.append(_barcode(template, rng))
     sprites += [_scribble(template, rng) for _ in range(style.handwriting)]
-    return FlatPage(template, style, signals, tuple(tuple(row) for row in rows), tuple(extras), tuple(sprites))
+    printed = tuple(tuple(row) for row in rows)
+    return FlatPage(template, style, signals, printed, tuple(extras), tuple(bars), tuple(sprites))
 
 
 def line_profile(centres: NDArray[np.floating], width: float, start: int, length: int) -> FloatImage:
@@ -222,15 +227,25 @@ def _blend(image: FloatImage, coverage: NDArray[np.uint8], colour: Colour, opaci
     image[band] += alpha * (np.asarray(colour, np.float32) - image[band])
 
 
-def _paste(image: FloatImage, sprite: Sprite, region: Region) -> None:
+def _placed(sprite: Sprite, region: Region) -> tuple[tuple[slice, slice], NDArray[np.uint8]]:
+    """Rows and columns of a region that a sprite covers, and its coverage (h, w) uint8 there; empty where it is out."""
     x, y = round(sprite.x) - region.x, round(sprite.y) - region.y
     height, width = sprite.coverage.shape
-    left, top = max(x, 0), max(y, 0)
-    right, bottom = min(x + width, region.width), min(y + height, region.height)
-    if right <= left or bottom <= top:
-        return
-    part = sprite.coverage[top - y : bottom - y, left - x : right - x]
-    _blend(image[top:bottom, left:right], part, sprite.colour, 1.0)
+    left, top = min(max(x, 0), region.width), min(max(y, 0), region.height)
+    right, bottom = max(min(x + width, region.width), left), max(min(y + height, region.height), top)
+    return (slice(top, bottom), slice(left, right)), sprite.coverage[top - y : bottom - y, left - x : right - x]
+
+
+def _paste(image: FloatImage, sprite: Sprite, region: Region) -> None:
+    place, part = _placed(sprite, region)
+    if part.size:
+        _blend(image[place], part, sprite.colour, 1.0)
+
+
+def _stamp(ink: NDArray[np.uint8], sprite: Sprite, region: Region) -> None:
+    place, part = _placed(sprite, region)
+    if part.size:
+        ink[place] = np.maximum(ink[place], part)
 
 
 def _label_sprites(template: PageTemplate, style: PageStyle) -> list[Sprite]:
@@ -247,7 +262,7 @@ def _label_sprites(template: PageTemplate, style: PageStyle) -> list[Sprite]:
     return sprites
 
 
-def _separator_sprites(template: PageTemplate, style: PageStyle) -> list[Sprite]:
+def _separator_bars(template: PageTemplate, style: PageStyle) -> list[Sprite]:
     half = round(style.separator_half_height)
     sprites = []
     for x in template.column_bounds[1:-1]:
@@ -256,7 +271,7 @@ def _separator_sprites(template: PageTemplate, style: PageStyle) -> list[Sprite]
         pixels = np.arange(round(left), round(left + style.separator_width) + 1)
         covered = np.minimum(left + style.separator_width, pixels + 0.5) - np.maximum(left, pixels - 0.5)
         bar = np.repeat(np.round(255 * np.clip(covered, 0, 1)).astype(np.uint8)[None], 2 * half, axis=0)
-        sprites += [Sprite(bar, float(pixels[0]), zero - half, style.text_colour) for zero in template.zero_mv_y[:-1]]
+        sprites += [Sprite(bar, float(pixels[0]), zero - half, style.ink) for zero in template.zero_mv_y[:-1]]
     return sprites
 
 

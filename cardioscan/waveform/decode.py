@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter1d
@@ -28,6 +29,7 @@ _END_TOLERANCE_PX = 2.0  # samples this far outside the first and last readable 
 _SMOOTHING_COLUMNS = 5  # ink is judged over this many columns
 _HARMLESS_RIVAL = 0.3  # coverage of other ink in the column that says nothing against the trace
 _DISC_SCALE_PX = 20.0  # disagreement of the two discs that takes a quarter of the confidence
+_EDGE_PX = 5  # so near the photo's edge nothing is read: a trace that leaves the photo would be led on along its edge
 _BRIDGED = 0.5  # factor on the confidence of bridged samples
 
 
@@ -99,7 +101,8 @@ def decode_rows(
     Args:
         row_coverage: (rows, height, width) uint8 in the reference frame, 255 where the row's stroke covers the pixel.
         template: the page's geometry.
-        valid: (height, width) bool, pixels that were inside the photo; None = all. What lies outside is never read.
+        valid: (height, width) bool, pixels that were inside the photo; None = all. What lies outside, or within 5 px
+            of its edge, is never read.
         options: settings; None = ``DecodingOptions()``.
         shift: (width,) px by which the trace stands to the right of its nominal place, in each column; None = nowhere.
 
@@ -170,7 +173,9 @@ def _checked(
         return row_coverage
     if valid.shape != shape[1:]:
         raise ValueError(f"valid must be {shape[1:]}, not {valid.shape}")
-    return np.where(valid, row_coverage, np.uint8(0))
+    side = 2 * _EDGE_PX + 1
+    inner = cv2.erode(valid.astype(np.uint8), np.ones((side, side), np.uint8))  # the page's own border is no edge
+    return np.where(inner > 0, row_coverage, np.uint8(0))
 
 
 def _find_rows(coverage: NDArray[np.uint8], template: PageTemplate, options: DecodingOptions) -> list[_Row | None]:

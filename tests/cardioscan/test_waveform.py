@@ -215,9 +215,21 @@ def test_what_lies_outside_the_photo_is_not_read() -> None:
     valid = np.ones((420, 460), bool)
     valid[:, 300:] = False
     page = decode_rows(coverage, SMALL, valid)
-    samples = round((300 - 217) / SMALL.px_per_sample)
     v1 = page.signals[LEAD_INDEX["V1"], 500:1000]
-    assert np.isfinite(v1[: samples - 6]).all() and np.isnan(v1[samples + 6 :]).all()
+    before, after = (round((x - 217) / SMALL.px_per_sample) for x in (300 - 8, 300))
+    assert np.isfinite(v1[:before]).all() and np.isnan(v1[after:]).all()
+
+
+def test_a_trace_that_leaves_the_photo_is_not_led_along_its_edge() -> None:
+    coverage, _ = drawn(constant_levels({"I": 0.3}), 2.5, SMALL)
+    level = round(SMALL.zero_mv_y[0] - 0.3 * SMALL.px_per_mv)
+    valid = np.ones((420, 460), bool)
+    valid[: level + 8, 90:150] = False  # the photo ends below the trace there, and a line runs along its edge
+    coverage[0, level + 8 : level + 11, 90:150] = 255
+    x = np.arange(500) * SMALL.px_per_sample + SMALL.segments[0].x_start
+    signal = decode_rows(coverage, SMALL, valid).signals[LEAD_INDEX["I"], :500]
+    assert np.isnan(signal[(x > 92) & (x < 148)]).all()
+    assert np.isfinite(signal[(x < 80) | ((x > 160) & (x < 210))]).all()
 
 
 def test_leads_do_not_pull_at_each_other_across_their_boundary() -> None:
