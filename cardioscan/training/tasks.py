@@ -51,17 +51,17 @@ def draw_recipe(rng: Generator) -> str:
 
 
 def draw_page(
-    signals: SignalSource, records: NDArray[np.integer], variety: float, rng: Generator, beat_first: float = 0.0
+    signals: SignalSource, records: NDArray[np.integer], variety: float, rng: Generator, beat_s: float | None = None
 ) -> FlatPage:
     """Lay out a page of one of ``records`` in a random style; now and then a row is missing or the leads are scaled.
 
     A fifth of the pages is drawn much larger than life: V leads of more than 3 mV cross into the next row and S waves
-    run through lead names, which is rare in the records themselves and where most is lost. For the same reason a share
-    ``beat_first`` of the pages has a beat where a lead begins, among the separator and the letters of the lead's name.
+    run through lead names, which is rare in the records themselves and where most is lost. ``beat_s``: a time of the
+    page, s, at which a beat is to stand; None leaves the record as it is.
     """
     signal = signals.record(int(rng.choice(records)))
-    if rng.random() < beat_first:
-        signal = beat_at_lead_start(signal, rng)
+    if beat_s is not None:
+        signal = beat_at(signal, beat_s)
     if rng.random() < 0.2:
         signal = signal * np.float32(rng.uniform(1.3, 2.5))
     if rng.random() < 0.25 * variety:
@@ -70,16 +70,40 @@ def draw_page(
     return lay_out(signal, random_style(rng, variety), rng, missing_row=missing)
 
 
-def beat_at_lead_start(signal: NDArray[np.float32], rng: Generator) -> NDArray[np.float32]:
-    """Turn a record (12, 5000) in time until a QRS complex lies up to 0.2 s behind the beginning of a column."""
-    starts = sorted({segment.t_start for segment in STANDARD_PAGE.segments})
-    wanted = (starts[int(rng.integers(len(starts)))] + rng.uniform(-0.02, 0.2)) * SAMPLING_RATE_HZ
+def beat_at(signal: NDArray[np.float32], seconds: float) -> NDArray[np.float32]:
+    """Turn a record (12, 5000) in time until the QRS complex nearest to that place has its steepest stroke there."""
+    wanted = seconds * SAMPLING_RATE_HZ
     steepness = np.abs(np.diff(signal, axis=1)).sum(axis=0)
     near = np.arange(steepness.size)
     # Of all beats the one that has to go least far: the steepest place within a second of where it is wanted.
     within = np.abs((near - wanted + RECORD_SAMPLES / 2) % RECORD_SAMPLES - RECORD_SAMPLES / 2) < SAMPLING_RATE_HZ
     beat = int(np.argmax(np.where(within, steepness, -1.0)))
     return np.roll(signal, round(wanted - beat), axis=1)
+
+
+def time_among_letters(strip: Region, rng: Generator) -> float:
+    """A time, s, up to 0.2 s behind the beginning of a lead: among the bar and the letters of the lead's name.
+
+    Of the leads that begin in the strip, if any does.
+    """
+    starts = {segment.t_start: segment.x_start for segment in STANDARD_PAGE.segments}
+    inside = [start for start, x in starts.items() if strip.x <= x < strip.x + strip.width]
+    return float(rng.choice(inside or sorted(starts)) + rng.uniform(-0.02, 0.2))
+
+
+def time_beside_line(strip: Region, rng: Generator) -> float | None:
+    """A time, s, up to 6 px beside one of the vertical 5 mm lines of the strip; None where none crosses a trace.
+
+    On black-and-white scans these lines are as black as the trace, and its steep strokes run along them.
+    """
+    first = min(segment.x_start for segment in STANDARD_PAGE.segments)
+    last = max(segment.x_end for segment in STANDARD_PAGE.segments)
+    lines = STANDARD_PAGE.grid_x0 + STANDARD_PAGE.grid_pitch * np.arange(STANDARD_PAGE.n_vertical_lines)
+    low, high = max(first, strip.x), min(last, strip.x + strip.width)
+    lines = lines[(lines > low) & (lines < high)]
+    if not lines.size:
+        return None
+    return float((rng.choice(lines) - first) / STANDARD_PAGE.px_per_s + rng.uniform(-0.03, 0.03))
 
 
 class Task(Protocol):
@@ -107,12 +131,16 @@ class Task(Protocol):
 class WaveformTask:
     """Strips of rectified pages.
 
+    What is hard is rare, so many strips are made hard: a share ``beat_first`` of the pages has a beat where a lead
+    begins, a share ``beat_on_line`` has one beside a vertical 5 mm line.
+
     Figures: IoU of the coverage; the trace's error in px where it is found; and the signals that the decoder reads from
     the network's coverage against those that it reads from the true one, dB.
     """
 
     batch_size = 4
-    beat_first = 0.35
+    beat_first = 0.3
+    beat_on_line = 0.3
     strip_width = 384
     strip_height = 1216
 
@@ -125,7 +153,6 @@ class WaveformTask:
 
     def _strip(self, records: NDArray[np.integer], recipe_name: str, rng: Generator) -> Sample:
         recipe = RECIPES[recipe_name]
-        page = draw_page(self.signals, records, recipe.variety, rng, self.beat_first)
         lowest = STANDARD_PAGE.height - self.strip_height
         region = Region(
             int(rng.integers(0, (STANDARD_PAGE.width - self.strip_width) // 2 + 1)) * 2,
@@ -133,12 +160,19 @@ class WaveformTask:
             self.strip_width,
             self.strip_height,
         )
+        page = draw_page(self.signals, records, recipe.variety, rng, self._beat_time(region, rng))
         strip = waveform_strip(page, recipe, region, rng)
         return {
             "image": np.ascontiguousarray(strip.image.transpose(2, 0, 1)),
             "coverage": strip.coverage,
             "origin": np.array(strip.origin, np.float32),
         }
+
+    def _beat_time(self, region: Region, rng: Generator) -> float | None:
+        drawn = rng.random()
+        if drawn < self.beat_first:
+            return time_among_letters(region, rng)
+        return time_beside_line(region, rng) if drawn < self.beat_first + self.beat_on_line else None
 
     def validation_samples(self) -> list[Sample]:
         """The fixed validation samples, of held-out records."""

@@ -6,23 +6,49 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from cardioscan.page import SAMPLING_RATE_HZ, STANDARD_PAGE  # noqa: E402
+from cardioscan.synthesis.flat import Region  # noqa: E402
 from cardioscan.synthesis.simulator import SimulatedSignals  # noqa: E402
-from cardioscan.training.tasks import GridTask, WaveformTask, beat_at_lead_start  # noqa: E402
+from cardioscan.training.tasks import (  # noqa: E402
+    GridTask,
+    WaveformTask,
+    beat_at,
+    time_among_letters,
+    time_beside_line,
+)
 
 SIGNALS = SimulatedSignals(6, seed=11)
 
 
-@pytest.mark.parametrize("seed", range(8))
-def test_a_beat_comes_to_stand_where_a_lead_begins(seed: int) -> None:
-    signal = np.asarray(SIGNALS.record(seed % 6), np.float32)
-    turned = beat_at_lead_start(signal, np.random.default_rng(seed))
+STRIPS = [Region(x, 400, 384, 1216) for x in (0, 118, 300, 700, 1500, 1816)]
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.013, 2.5, 5.11, 9.99])
+@pytest.mark.parametrize("record", range(3))
+def test_a_beat_comes_to_stand_where_it_is_wanted(record: int, seconds: float) -> None:
+    signal = np.asarray(SIGNALS.record(record), np.float32)
+    turned = beat_at(signal, seconds)
     assert turned.shape == signal.shape
-    assert np.allclose(np.sort(turned[1]), np.sort(signal[1]))  # the same samples, in another order
-    steepness = np.abs(np.diff(turned, axis=1)).sum(axis=0)
-    starts = {round(segment.t_start * SAMPLING_RATE_HZ) for segment in STANDARD_PAGE.segments}
-    windows = [steepness[max(start - 15, 0) : start + 105] for start in starts]
+    assert np.array_equal(np.sort(turned[1]), np.sort(signal[1]))  # the same samples, in another order
+    steepness = np.abs(np.diff(turned, axis=1, append=turned[:, :1])).sum(axis=0)
+    there = steepness.take(round(seconds * SAMPLING_RATE_HZ) + np.arange(-1, 2), mode="wrap").max()
     usual = np.abs(np.diff(signal, axis=1)).sum(axis=0).max()  # of the record itself, which has no seam
-    assert max(window.max() for window in windows) > 0.5 * usual
+    assert there > 0.5 * usual
+
+
+@pytest.mark.parametrize("strip", STRIPS)
+def test_hard_places_lie_in_the_strip(strip: Region) -> None:
+    rng = np.random.default_rng(0)
+    first = min(segment.x_start for segment in STANDARD_PAGE.segments)
+    for _ in range(20):
+        beside = time_beside_line(strip, rng)
+        assert beside is not None
+        x = first + beside * STANDARD_PAGE.px_per_s
+        apart = (x - STANDARD_PAGE.grid_x0 + 6) % STANDARD_PAGE.grid_pitch
+        assert 0 <= apart <= 12
+        assert strip.x - 6 <= x <= strip.x + strip.width + 6
+        among = time_among_letters(strip, rng)
+        assert min((among - start + 0.02) % 10 for start in (0, 2.5, 5, 7.5)) <= 0.2201
+    assert time_beside_line(Region(2100, 400, 90, 1216), rng) is None
 
 
 def test_strips_have_the_shapes_that_the_network_takes() -> None:
