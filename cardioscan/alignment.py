@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from cardioscan.geometry import (
     N_ORIENTATIONS,
     Floats,
+    area_resize,
     jacobians,
     orient,
     orientation_matrix,
@@ -84,12 +85,15 @@ def letterbox(
         rows, columns = columns, rows
     scale = min(width / columns, height / rows)
     new_width, new_height = min(width, max(1, round(columns * scale))), min(height, max(1, round(rows * scale)))
-    interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-    small = cv2.resize(np.ascontiguousarray(image), (new_width, new_height), interpolation=interpolation)
+    image = np.ascontiguousarray(image)
+    if scale < 1:
+        small, resizing = area_resize(image, new_width, new_height)
+    else:
+        small = np.asarray(cv2.resize(image, (new_width, new_height), interpolation=cv2.INTER_CUBIC), np.uint8)
+        resizing = resize_matrix(new_width / columns, new_height / rows)
     left, top = (width - new_width) // 2, (height - new_height) // 2
     canvas = np.full((height, width, *image.shape[2:]), fill, np.uint8)
     canvas[top : top + new_height, left : left + new_width] = small
-    resizing = resize_matrix(new_width / columns, new_height / rows)
     return canvas, translation_matrix(left, top) @ resizing @ matrix
 
 

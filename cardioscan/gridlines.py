@@ -16,6 +16,7 @@ Two things pull lines away from the lattice and are undone:
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
@@ -26,7 +27,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from scipy.ndimage import spline_filter1d
 
-from cardioscan.geometry import Floats, robust_lattice, slide_nodes, smooth_lattice
+from cardioscan.geometry import Floats, robust_lattice, slide_nodes, smooth_lattice, stiffest_that_predicts
 from cardioscan.gridphase import channel_range, line_distances
 from cardioscan.page import STANDARD_PAGE, PageTemplate
 from cardioscan.rectification import dense_map, sample_page, soften
@@ -38,6 +39,8 @@ FloatMap = NDArray[np.float32]
 _ALONG_PX: Final = 16.0
 """Deviation of the window along a line: neighbouring nodes share next to nothing, so they can check each other."""
 
+_TOGETHER: Final = 4
+"""So many pixels along a line are averaged before the window is laid over them."""
 _ACROSS_PX: Final = 9.0
 _REACH: Final = 20
 _FITS: Final = 3
@@ -58,7 +61,6 @@ crumpled paper all of them leave a stiff surface, and are right."""
 _AROUND: Final = 3
 _SUPPLE: Final = 1e-3
 _LADDER: Final = (1e-4, 1e-2, 1.0, 100.0, 1e5)
-_EQUALLY: Final = 1.05
 _RASTER_SHARE: Final = 0.4
 _MIN_MEASURED: Final = 0.3
 
@@ -130,8 +132,8 @@ def refine_lines(
             page = sample_page(image, maps)
         (flattened, valid), page = page, None
         dark, bright = channel_range(flattened)
-        open_ = _open(bright.astype(np.float32), valid, known_ink, template)
-        field = _flattened(255 - dark.astype(np.float32), open_)
+        open_ = _open(bright, valid, known_ink, template)
+        field = _flattened(dark, open_)
         surfaces, shares, errors, rasters = [], [], [], []
         for axis in (0, 1):
             measured, variance = measure_lines(field, open_, axis, template)
@@ -173,21 +175,32 @@ def measure_lines(
         can be measured.
     """
     nodes = template.lattice()
-    vertical, horizontal = nodes[0, :, 0], nodes[:, 0, 1]
+    places, centres = nodes[0, :, 0], nodes[:, 0, 1]
+    if axis == 1:
+        places, centres = centres, places
+    # The window along the lines is far wider than a pixel: several are averaged first.
+    step = math.gcd(field.shape[axis], _TOGETHER)
+    size = (field.shape[1], field.shape[0] // step) if axis == 0 else (field.shape[1] // step, field.shape[0])
+    less, less_open = (cv2.resize(plane, size, interpolation=cv2.INTER_AREA) for plane in (field * open_, open_))
     if axis == 0:
-        displacement, variance = _measure(field, open_, vertical, horizontal)
-        return displacement, variance
-    displacement, variance = _measure(field.T, open_.T, horizontal, vertical)
+        return _measure(less, less_open, step, places, centres)
+    displacement, variance = _measure(less.T, less_open.T, step, places, centres)
     return displacement.T, variance.T
 
 
-def _measure(field: FloatMap, open_: FloatMap, places: Floats, centres: Floats) -> tuple[Floats, Floats]:
-    """Lines across the second axis at ``places`` (m,), averaged along the first around ``centres`` (n,): (n, m)."""
-    length, size = field.shape
-    along = np.arange(length)
+def _measure(
+    read: FloatMap, open_: FloatMap, step: int, places: Floats, centres: Floats
+) -> tuple[Floats, Floats]:
+    """Lines across the second axis at ``places`` (m,), averaged along the first around ``centres`` (n,): (n, m).
+
+    ``read`` is the field where it is open, else 0; of it and of ``open_``, ``step`` pixels along the first axis have
+    been averaged to one.
+    """
+    length, size = read.shape
+    along = step * np.arange(length) + (step - 1) / 2
     window = np.exp(-0.5 * ((along - centres[:, None]) / _ALONG_PX) ** 2).astype(np.float32)
     seen = window @ open_
-    profiles = ((window @ (field * open_)) / np.maximum(seen, 1e-3)).astype(np.float64)
+    profiles = ((window @ read) / np.maximum(seen, 1e-3)).astype(np.float64)
     seen = seen / np.maximum(window.sum(axis=1, keepdims=True), 1e-6)
 
     offsets = np.arange(-_REACH, _REACH + 1).astype(np.float64)
@@ -303,21 +316,11 @@ def _surface(total: Floats, variance: Floats, axis: int, template: PageTemplate,
             total = total - pattern
     weights = _believed(total, variance)
     values = total[..., None]
-    return smooth_lattice(values, weights + 1e-9, _stiffness(values, weights) if settle else _SUPPLE)[..., 0], share
-
-
-def _stiffness(values: Floats, weights: Floats) -> float:
-    """The stiffest of the ladder that predicts nodes (rows, columns, 1) from the others about as well as any."""
-    fold = (np.arange(values.shape[0])[:, None] + np.arange(values.shape[1])) % 2
-    missed = []
-    for smoothness in _LADDER:
-        error = 0.0
-        for part in (0, 1):
-            guess = smooth_lattice(values, np.where(fold == part, 0.0, weights), smoothness)
-            squared = np.minimum((guess - values)[..., 0] ** 2, 1.0)
-            error += float((weights * (fold == part) * squared).sum())
-        missed.append(error)
-    return _LADDER[max(place for place, error in enumerate(missed) if error <= _EQUALLY * min(missed) + 1e-12)]
+    smoothness = _SUPPLE
+    if settle:
+        fold = (np.arange(total.shape[0])[:, None] + np.arange(total.shape[1])) % 2
+        smoothness = stiffest_that_predicts(values, weights, fold, _LADDER, farthest=1.0)
+    return smooth_lattice(values, weights + 1e-9, smoothness)[..., 0], share
 
 
 def _believed(total: Floats, variance: Floats) -> Floats:
@@ -369,42 +372,61 @@ def _grown(ink: NDArray[np.uint8]) -> NDArray[np.bool_]:
 
 
 @lru_cache(maxsize=4)
-def _on_lines(template: PageTemplate) -> NDArray[np.bool_]:
-    """(height, width) bool: within ``_LINE_ZONE_PX`` of a 5 mm line."""
+def _on_lines(template: PageTemplate) -> NDArray[np.uint8]:
+    """(height, width) uint8: 255 within ``_LINE_ZONE_PX`` of a 5 mm line, else 0."""
     apart_x, apart_y = line_distances(template)
-    return np.asarray((apart_y[:, None] <= _LINE_ZONE_PX) | (apart_x <= _LINE_ZONE_PX))
+    return np.where((apart_y[:, None] <= _LINE_ZONE_PX) | (apart_x <= _LINE_ZONE_PX), 255, 0).astype(np.uint8)
 
 
-def _open(bright: FloatMap, valid: NDArray[np.bool_], ink: NDArray[Any] | None, template: PageTemplate) -> FloatMap:
-    """1 where the flat page may be read: inside the picture, off the known ink, off what is dark in every channel."""
-    open_ = valid.astype(np.float32)
-    if ink is not None:
-        open_ *= ~ink
+def _open(
+    bright: NDArray[np.uint8], valid: NDArray[np.bool_], ink: NDArray[Any] | None, template: PageTemplate
+) -> FloatMap:
+    """1 where the flat page may be read: inside the picture, off the known ink, off what is dark in every channel.
+
+    Args:
+        bright: (height, width) uint8, the brightest channel.
+        valid: same shape, inside the picture.
+        ink: same shape, bool, known ink; None where it is not known.
+        template: the printed page.
+    """
+    free = valid if ink is None else valid & ~ink
+    open_ = free.astype(np.float32)
     size, quarter = (bright.shape[1], bright.shape[0]), (bright.shape[1] // 4, bright.shape[0] // 4)
 
-    def low(values: FloatMap) -> FloatMap:
-        return np.asarray(cv2.blur(cv2.resize(values, quarter, interpolation=cv2.INTER_AREA), (15, 15)), np.float32)
+    def low(values: NDArray[Any]) -> FloatMap:
+        small = cv2.resize(values, quarter, interpolation=cv2.INTER_AREA)
+        return np.asarray(cv2.blur(small.astype(np.float32), (15, 15)), np.float32)
 
-    background = cv2.resize(low(bright * open_) / (low(open_) + 1e-3), size, interpolation=cv2.INTER_LINEAR)
-    dark = ((background - bright > _DARK * background) & (open_ > 0)).astype(np.uint8)
-    if dark[_on_lines(template)].sum() > _LINES_DARK * dark.sum():
+    background = low(np.where(free, bright, np.uint8(0))) / (low(open_) + np.float32(1e-3))
+    limit = cv2.resize(
+        np.clip((1 - _DARK) * background, 0, 255).astype(np.uint8), size, interpolation=cv2.INTER_LINEAR
+    )
+    dark = cv2.compare(bright, limit, cv2.CMP_LT) & free.view(np.uint8)
+    count = cv2.countNonZero(dark)
+    if count and cv2.countNonZero(cv2.bitwise_and(dark, _on_lines(template))) > _LINES_DARK * count:
         return open_  # it is the lines that are dark
     dark = cv2.dilate(dark, np.ones((7, 7), np.uint8))
     # Where so much is dark it is the thin lines too, or mould.
-    return open_ * (1 - dark) if float(dark.mean()) < _MAX_DARK_SHARE else open_
+    if cv2.countNonZero(dark) < _MAX_DARK_SHARE * dark.size:
+        open_[dark > 0] = 0
+    return open_
 
 
-def _flattened(field: FloatMap, open_: FloatMap) -> FloatMap:
-    """The field less its surroundings, in units of the local contrast; backgrounds at a quarter of the resolution."""
-    size = (field.shape[1], field.shape[0])
+def _flattened(dark: NDArray[np.uint8], open_: FloatMap) -> FloatMap:
+    """How dark each pixel is against its surroundings, in units of the local contrast, 0 where it may not be read.
+
+    ``dark`` is the page's darkest channel (height, width) uint8. Backgrounds are taken at a quarter of the resolution.
+    """
+    size = (dark.shape[1], dark.shape[0])
     quarter = (size[0] // 4, size[1] // 4)
 
     def low(values: FloatMap) -> FloatMap:
         return np.asarray(cv2.resize(values, quarter, interpolation=cv2.INTER_AREA), np.float32)
 
+    rest = cv2.multiply(255 - dark, open_, dtype=cv2.CV_32F)
     share = low(open_)
-    level = cv2.GaussianBlur(low(field * open_), (0, 0), 4.0) / (cv2.GaussianBlur(share, (0, 0), 4.0) + 1e-3)
-    rest = (field - cv2.resize(level, size, interpolation=cv2.INTER_LINEAR)) * open_
+    level = cv2.GaussianBlur(low(rest), (0, 0), 4.0) / (cv2.GaussianBlur(share, (0, 0), 4.0) + 1e-3)
+    rest -= cv2.resize(level, size, interpolation=cv2.INTER_LINEAR) * open_
     contrast = cv2.blur(low(np.abs(rest)), (61, 61)) / (cv2.blur(share, (61, 61)) + 1e-3)
-    contrast = cv2.resize(contrast, size, interpolation=cv2.INTER_LINEAR)
-    return np.asarray(np.clip(rest / (contrast + 1.0), -6, 6), np.float32)
+    rest *= cv2.resize(1 / (contrast + np.float32(1.0)), size, interpolation=cv2.INTER_LINEAR)
+    return np.asarray(np.clip(rest, -6, 6, out=rest), np.float32)

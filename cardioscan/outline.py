@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cardioscan.geometry import Floats, resize_matrix, shrink, transform_points
+from cardioscan.geometry import Floats, area_resize, shrink, transform_points
 from cardioscan.gridphase import channel_range
 
 __all__ = ["Outline", "find_outline", "straighten"]
@@ -66,7 +66,7 @@ def find_outline(image: NDArray[np.uint8]) -> Outline | None:
     Returns:
         Its outline; None where no connected region looks ruled.
     """
-    score, scale = _ruledness(image)
+    score, to_map = _ruledness(image)
     level = (np.clip(score, 0, 1) * 255).astype(np.uint8)
     threshold, _ = cv2.threshold(level, 0, 255, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
     mask = (level > max(float(threshold) * 0.6, 255 * _MIN_SCORE)).astype(np.uint8)
@@ -85,8 +85,7 @@ def find_outline(image: NDArray[np.uint8]) -> Outline | None:
     fill = float(part.sum()) / max(area, 1.0)
     if share < _MIN_AREA or fill < _MIN_FILL:
         return None
-    back = np.asarray(np.linalg.inv(resize_matrix(scale, scale)))
-    return Outline(transform_points(back, corners), share, min(fill, 1.0))
+    return Outline(transform_points(np.linalg.inv(to_map), corners), share, min(fill, 1.0))
 
 
 def straighten(
@@ -118,11 +117,11 @@ def straighten(
     return np.asarray(view, np.uint8), matrix
 
 
-def _ruledness(image: NDArray[np.uint8]) -> tuple[NDArray[np.float32], float]:
-    """(h, w) float32, 0..1: how much each place looks like ruled paper; and the scale of that map."""
+def _ruledness(image: NDArray[np.uint8]) -> tuple[NDArray[np.float32], Floats]:
+    """(h, w) float32, 0..1: how much each place looks like ruled paper; and the 3x3 matrix from the picture to it."""
     scale = min(1.0, _WORK_PX / max(image.shape[:2]))
     size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
-    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    small, matrix = area_resize(image, *size)
     level = channel_range(small)[0].astype(np.float32)  # a line of any colour is dark in one channel
     level -= cv2.GaussianBlur(level, (0, 0), _BACKGROUND_PX)
     gx, gy = cv2.Sobel(level, cv2.CV_32F, 1, 0, ksize=3), cv2.Sobel(level, cv2.CV_32F, 0, 1, ksize=3)
@@ -139,7 +138,7 @@ def _ruledness(image: NDArray[np.uint8]) -> tuple[NDArray[np.float32], float]:
     fourfold = np.hypot(pooled(cos4), pooled(sin4)) / (total + 1e-3)
     twofold = np.hypot(pooled(cos2), pooled(sin2)) / (total + 1e-3)
     score = fourfold * np.clip(1 - _ANISOTROPY_COST * twofold, 0, 1) * (total > _MIN_ENERGY)
-    return np.asarray(score, np.float32), scale
+    return np.asarray(score, np.float32), matrix
 
 
 def _quadrilateral(hull: Floats) -> Floats:

@@ -18,7 +18,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cardioscan.geometry import Floats, robust_lattice, shrink, slide_nodes, smooth_lattice, transform_points
+from cardioscan.geometry import (
+    Floats,
+    robust_lattice,
+    shrink,
+    slide_nodes,
+    smooth_lattice,
+    stiffest_that_predicts,
+    transform_points,
+)
 from cardioscan.gridphase import (
     STEP,
     colourless_ink,
@@ -213,16 +221,8 @@ def _smoothed_total(wrapped: Floats, trust: Floats, before: Floats, template: Pa
         values = (before[..., axis] + wrapped[axis])[..., None]
         _, apart = robust_lattice(values, weights, _STIFF, (0.3 * pitch, 0.15 * pitch))
         weights = weights / (1 + (np.minimum(apart, pitch) / 1.5) ** 2) ** 2
-        errors = []
-        for smoothness in _LADDER:
-            missed = 0.0
-            for part in (0, 1):
-                fitted = smooth_lattice(values, np.where(block == part, weights, 0.0), smoothness)
-                missed += float((weights * (block != part) * (fitted - values)[..., 0] ** 2).sum())
-            errors.append(missed)
-        # The stiffest among those that predict about equally well.
-        stiffest = max(place for place, error in enumerate(errors) if error <= _EQUALLY * min(errors) + 1e-9)
-        result.append(smooth_lattice(values, weights + 1e-6, _LADDER[stiffest])[..., 0])
+        smoothness = stiffest_that_predicts(values, weights, block, _LADDER, equally=_EQUALLY)
+        result.append(smooth_lattice(values, weights + 1e-6, smoothness)[..., 0])
     return np.stack(result, axis=-1)
 
 

@@ -17,7 +17,7 @@ from cardioscan import alignment, signal
 from cardioscan.confidence import lead_features, page_noise_mv, trust
 from cardioscan.digitization import Digitization, DigitizerOptions, Progress
 from cardioscan.errors import PageRefusedError, RefusalCode, StageError
-from cardioscan.geometry import Floats, dominant_orientation, jacobians, smooth_lattice, transform_points
+from cardioscan.geometry import Floats, area_resize, dominant_orientation, jacobians, smooth_lattice, transform_points
 from cardioscan.gridlines import refine_lines
 from cardioscan.homography import LabelKeypoints, fit_homography
 from cardioscan.images import ImageSource, load_image
@@ -494,8 +494,7 @@ class PageRun:
 def thumbnail_planes(image: Image) -> NDArray[np.uint8]:
     """What the source classifier is shown of a picture (H, W, 3) uint8: (1, 3, 456, 456) uint8, its aspect given up."""
     canvas, _ = alignment.letterbox(image, turn=False)
-    thumbnail = cv2.resize(canvas, (THUMBNAIL_SIZE, THUMBNAIL_SIZE), interpolation=cv2.INTER_AREA)
-    return _planes(np.asarray(thumbnail, np.uint8))
+    return _planes(area_resize(canvas, THUMBNAIL_SIZE, THUMBNAIL_SIZE)[0])
 
 
 def _p95(values: Floats) -> float:

@@ -111,12 +111,12 @@ def views(image: Image, flip_tta: str = "auto", straightening: bool = True) -> I
     """The views of a picture in the order in which they are shown; made as they are asked for."""
     outline = find_outline(image) if straightening else None
     always = flip_tta == "always"
+    straightened = View(*straighten(image, outline), True, always) if outline is not None else None
+    if straightened is not None:
+        yield straightened
     plain = View(*alignment.letterbox(image, turn=False), False, always)
-    first = plain
-    if outline is not None:
-        first = View(*straighten(image, outline), True, always)
-        yield first
     yield plain
+    first = straightened or plain
     # The network knows upright pages best: turn and mirror the picture until the lead names fit.
     source, before = (first.pixels, first.matrix) if outline is not None else (image, np.eye(3))
     for orientation in _TURNS:

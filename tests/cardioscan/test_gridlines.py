@@ -159,7 +159,7 @@ def test_dark_lines_are_not_taken_for_ink(lines_are_dark):
     if lines_are_dark:
         bright -= 120 * lines_at((STANDARD_PAGE.grid_x0, 0.0))
     bright[900:905, 300:1900] = 60
-    open_ = _open(bright, np.ones(bright.shape, bool), None, STANDARD_PAGE)
+    open_ = _open(bright.astype(np.uint8), np.ones(bright.shape, bool), None, STANDARD_PAGE)
     assert open_[902, 1000] == lines_are_dark
     assert open_[950, 1000] == 1
     assert open_[:, round(STANDARD_PAGE.grid_x0 + 20 * PITCH)][100:800].mean() == 1
