@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import maximum_filter1d, minimum_filter1d
 
 from cardioscan.page import PageTemplate
 from cardioscan.waveform.options import DecodingOptions
@@ -20,6 +21,20 @@ Floats = NDArray[np.float64]
 Reach = NDArray[np.bool_]
 
 _PEN_REACH_PX = 4  # ink this far above or below a path is along it
+_BESIDE = 5  # columns that are along a path, its own in their middle
+_INK = 100
+_STEEP_PX = 15  # ink in a vertical run of this many px is steep; a flat stroke is 3 to 6 px thick
+
+
+def _steep_places(ink: Maps) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Where a plane (height, width) uint8 has vertical runs of ``_STEEP_PX`` of ink: y of their middles, x."""
+    dark = cv2.threshold(ink, _INK - 1, 1, cv2.THRESH_BINARY)[1]
+    kernel = np.ones((_STEEP_PX, 1), np.uint8)
+    middles = cv2.findNonZero(cv2.erode(dark, kernel, borderType=cv2.BORDER_CONSTANT, borderValue=0))
+    if middles is None:
+        return np.empty(0, np.intp), np.empty(0, np.intp)
+    x, y = middles.reshape(-1, 2).astype(np.intp).T  # OpenCV 4 puts an axis in between
+    return y, x
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,6 +98,35 @@ class Bands:
         lent, crossable = (None if maps is None else self.cut(maps) for maps in (lent, crossable))
         return trace_paths(self.cut(own), self.begins, *costs, lent, crossable, lent_worth)
 
+    def explaining_paths(self, own: Maps) -> Floats:
+        """Each row's path (rows, columns), px of its band, that explains the steep ink of its row (rows, height, width).
+
+        A short cut past the tip of a wave, over a letter that joins its two strokes, leaves much ink unexplained. Rows
+        whose path does are looked at again: there running through ink gains more, but not through such ink as another
+        row's path runs along, or rows would climb along each other's waves.
+        """
+        paths = self.paths(own)
+        first, last = self._ends(paths, own.shape[1])
+        first, last = minimum_filter1d(first, _BESIDE, axis=1), maximum_filter1d(last, _BESIDE, axis=1)
+        rows = [row for row, plane in enumerate(own) if self._misses(plane, first, last)]
+        if not rows or self.options.missed_gain <= self.options.ink_gain:
+            return paths
+        along = self.along(paths, own.shape[1:])
+        contested = np.stack([np.delete(along, row, axis=0).any(axis=0) for row in rows])
+        free, shared = np.where(contested, 0, own[rows]), np.where(contested, own[rows], 0)
+        options = replace(self.options, ink_gain=self.options.missed_gain)
+        tops = tuple(self.tops[row] for row in rows)
+        again = replace(self, tops=tops, begins=self.begins[rows], options=options)
+        paths[rows] = again.paths(free, shared, lent_worth=(1.0, self.options.ink_gain))
+        return paths
+
+    def _misses(self, plane: Maps, first: NDArray[np.int64], last: NDArray[np.int64]) -> bool:
+        """Whether a row's plane (height, width) shows steep ink outside all of first..last y (rows, columns)."""
+        y, x = _steep_places(plane)
+        inside = (x >= self.left) & (x < self.right)
+        y, x = y[inside], x[inside] - self.left
+        return bool(((y < first[:, x]) | (y > last[:, x])).all(axis=0).any())
+
     def cost(self, paths: Floats, own: Maps, crossable: Maps | None = None) -> Floats:
         """What paths (rows, columns) cost, (rows,), without what running through ink gains; maps as in ``paths``."""
         options = self.options
@@ -104,13 +148,18 @@ class Bands:
 
     def along(self, paths: Floats, shape: tuple[int, int]) -> Reach:
         """(rows, *shape): the pixels of the page within about a pen of each path, moves inside columns included."""
-        entry = self.entries(paths)
-        top = np.asarray(self.tops)[:, None]
-        first = np.clip(np.minimum(entry, paths) + top - _PEN_REACH_PX, 0, shape[0] - 1).astype(np.int64)
-        last = np.clip(np.maximum(entry, paths) + top + _PEN_REACH_PX, 0, shape[0] - 1).astype(np.int64)
+        first, last = self._ends(paths, shape[0])
         steps = np.zeros((len(self.tops), shape[0] + 1, shape[1]), np.int8)
         rows, columns = np.indices(paths.shape)
         steps[rows, first, self.left + columns] += 1
         steps[rows, last + 1, self.left + columns] -= 1
         inside = np.cumsum(steps, axis=1, dtype=np.int8)[:, :-1].astype(np.uint8)
-        return np.stack([cv2.dilate(row, np.ones((1, 5), np.uint8)) for row in inside]).astype(bool)
+        return np.stack([cv2.dilate(row, np.ones((1, _BESIDE), np.uint8)) for row in inside]).astype(bool)
+
+    def _ends(self, paths: Floats, height: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """First and last y (rows, columns) of a page's column that is along a path, moves inside columns included."""
+        entry = self.entries(paths)
+        top = np.asarray(self.tops)[:, None]
+        first = np.clip(np.minimum(entry, paths) + top - _PEN_REACH_PX, 0, height - 1).astype(np.int64)
+        last = np.clip(np.maximum(entry, paths) + top + _PEN_REACH_PX, 0, height - 1).astype(np.int64)
+        return first, last

@@ -33,7 +33,7 @@ _INK: Final = 100
 _STEEP_PX: Final = 15
 """Ink in a vertical run at least so long is steep; a flat stroke is 3 to 6 px thick. Odd, for symmetry."""
 _ROUNDS: Final = 3
-_WORTH_TO_CLAIM: Final = (0.85, 0.8)
+_WORTH_TO_CLAIM: Final = (0.85, 0.08)
 """What lent ink is worth (see ``path.LENT_WORTH``) to paths that claim: each claim is looked into before it is met."""
 _LEAST_PX: Final = 40
 """A claim of fewer pixels is a touch of the pens."""

@@ -183,7 +183,7 @@ def _find_rows(coverage: NDArray[np.uint8], template: PageTemplate, options: Dec
     bands = Bands.of(template, options)
     if options.crossing:
         coverage = share_ink(coverage, bands)
-    paths = bands.paths(coverage)
+    paths = bands.explaining_paths(coverage)
     entries = bands.entries(paths)
     columns = np.arange(bands.left, bands.right).astype(np.float64)
 

@@ -15,7 +15,8 @@ class DecodingOptions:
         band_mv: the path stays within this many mV of the row's zero line.
         jump_cost: cost of one px of vertical jump across blank paper.
         crossing: whether a row may claim steep ink of other rows that its own strokes run into.
-        ink_gain: gain for one px of vertical jump through ink, as a share of ``jump_cost``.
+        ink_gain: gain for one px of vertical jump through the row's own ink, as a share of ``jump_cost``.
+        missed_gain: the same where a row's path has missed steep ink of its own, which no other row's path runs along.
         blank_probability: probability below which pixels are no more different from each other; it sets what a
             column without ink costs.
 
@@ -44,6 +45,7 @@ class DecodingOptions:
     band_mv: float = 6.0
     jump_cost: float = 0.1
     ink_gain: float = 0.1
+    missed_gain: float = 0.3
     crossing: bool = True
     blank_probability: float = 0.1
     contrast_px: int = 5
@@ -72,6 +74,7 @@ class DecodingOptions:
                 raise ValueError(f"{name} must be positive, not {getattr(self, name)}")
         for name in (
             "ink_gain",
+            "missed_gain",
             "smoothing_px",
             "hole_px",
             "reach_px",

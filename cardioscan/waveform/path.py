@@ -12,8 +12,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-LENT_WORTH = (0.7, 0.5)
-"""What other rows' ink counts in a column, and what running through it gains, relative to the row's own."""
+LENT_WORTH = (0.7, 0.05)
+"""What other rows' ink counts in a column relative to the row's own, and what running through a px of it gains, as a
+share of ``jump_cost``: less than a px of its own, or a row would climb along its neighbours' strokes."""
 _VERTICAL_STEP = 2  # the path is sought at half the vertical resolution: it only names the stroke
 
 
@@ -34,12 +35,13 @@ def trace_paths(
         free: (R, W), columns in which the row's path may jump for (almost) nothing: a new lead begins there.
         jump_cost: cost per px of blank paper crossed.
         blank_probability: added to the coverage before the logarithm.
-        ink_gain: what a px of ink run through gains, as a share of ``jump_cost``.
+        ink_gain: what a px of the row's own ink run through gains, as a share of ``jump_cost``.
         lent: (R, H, W) uint8, ink of other rows that the path may run through as well (see
             ``cardioscan.waveform.crossing``); None = none.
         crossable: (R, H, W) uint8, ink that the path may cross as if it were its own, and in which moving up or down
             costs what blank paper costs; None = none.
-        lent_worth: what lent ink counts in a column, and what running through it gains, relative to the row's own.
+        lent_worth: what lent ink counts in a column relative to the row's own, and what a px of it run through gains, as
+            a share of ``jump_cost``.
 
     Returns:
         (R, W) float64, heights in px of the bands.
@@ -50,7 +52,7 @@ def trace_paths(
     price = 1 - np.float32(1 + ink_gain) * ink
     if lent is not None:
         foreign = _columns(lent)
-        price = np.minimum(price, 1 - np.float32(1 + lent_worth[1] * ink_gain) * foreign)
+        price = np.minimum(price, 1 - np.float32(1 + lent_worth[1]) * foreign)
         ink = np.maximum(ink, np.float32(lent_worth[0]) * foreign)
     price *= np.float32(jump_cost * _VERTICAL_STEP)
     emission = _emission(ink, crossable, blank_probability)

@@ -136,3 +136,30 @@ def test_a_letter_is_no_short_cut_past_the_tip() -> None:
     tip = slice(490, 510)
     assert np.nanmin(found.signals[V1][tip]) < -0.8
     assert np.nanmin(short.signals[V1][tip]) >= np.nanmin(found.signals[V1][tip]) - 0.01
+
+
+@pytest.mark.parametrize(("width", "depth_mv", "above_px"), [(8, 0.9, 60), (8, 1.3, 60), (12, 1.3, 45), (12, 1.3, 60)])
+def test_a_tip_that_a_letter_cuts_off_is_looked_for_again(width: int, depth_mv: float, above_px: int) -> None:
+    """A letter in certain ink joins both strokes of a wave, whose own ink is a little less certain below it."""
+    coverage = page(wave(500, width, -depth_mv), 0.1 * np.sin(TIME / 30))
+    x, top = 20 + 500 * PAGE.px_per_sample, round(PAGE.zero_mv_y[0] + depth_mv * PAGE.px_per_mv - above_px)
+    coverage[0][top:] = (0.9 * coverage[0][top:]).astype(np.uint8)
+    letter = np.zeros_like(coverage[0])
+    cv2.line(letter, (round(x) - 9, top), (round(x) + 9, top), 255, 4)
+    coverage[0] = np.maximum(coverage[0], letter)
+    found, short = (
+        decode_rows(coverage, PAGE, options=DecodingOptions(missed_gain=gain)).signals[V1][490:510]
+        for gain in (DecodingOptions().missed_gain, DecodingOptions().ink_gain)
+    )
+    assert np.nanmin(found) < 0.05 - depth_mv
+    assert np.nanmin(short) > 0.3 - depth_mv
+
+
+def test_a_row_does_not_climb_along_the_wave_of_another() -> None:
+    upper, lower = wave(300, 8, -1.6), wave(700, 10, 0.4)
+    coverage = page(upper, lower)
+    coverage[1] = np.where(coverage[0] > 0, coverage[0], coverage[1])  # all ink of the upper row is also the lower's
+    coverage[1, : round(PAGE.zero_mv_y[1]) - 60] = 0
+    found = decode_rows(coverage, PAGE)
+    assert worst_mv(found.signals[V1], upper) < 0.15
+    assert worst_mv(found.signals[II], lower, slice(330, 1000)) < 0.15
