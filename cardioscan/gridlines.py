@@ -188,9 +188,7 @@ def measure_lines(
     return displacement.T, variance.T
 
 
-def _measure(
-    read: FloatMap, open_: FloatMap, step: int, places: Floats, centres: Floats
-) -> tuple[Floats, Floats]:
+def _measure(read: FloatMap, open_: FloatMap, step: int, places: Floats, centres: Floats) -> tuple[Floats, Floats]:
     """Lines across the second axis at ``places`` (m,), averaged along the first around ``centres`` (n,): (n, m).
 
     ``read`` is the field where it is open, else 0; of it and of ``open_``, ``step`` pixels along the first axis have
@@ -398,9 +396,7 @@ def _open(
         return np.asarray(cv2.blur(small.astype(np.float32), (15, 15)), np.float32)
 
     background = low(np.where(free, bright, np.uint8(0))) / (low(open_) + np.float32(1e-3))
-    limit = cv2.resize(
-        np.clip((1 - _DARK) * background, 0, 255).astype(np.uint8), size, interpolation=cv2.INTER_LINEAR
-    )
+    limit = cv2.resize(np.clip((1 - _DARK) * background, 0, 255).astype(np.uint8), size, interpolation=cv2.INTER_LINEAR)
     dark = cv2.compare(bright, limit, cv2.CMP_LT) & free.view(np.uint8)
     count = cv2.countNonZero(dark)
     if count and cv2.countNonZero(cv2.bitwise_and(dark, _on_lines(template))) > _LINES_DARK * count:

@@ -99,7 +99,7 @@ class Bands:
         return trace_paths(self.cut(own), self.begins, *costs, lent, crossable, lent_worth)
 
     def explaining_paths(self, own: Maps) -> Floats:
-        """Each row's path (rows, columns), px of its band, that explains the steep ink of its row (rows, height, width).
+        """Each row's path (rows, columns), px of its band, through the steep ink of its row (rows, height, width).
 
         A short cut past the tip of a wave, over a letter that joins its two strokes, leaves much ink unexplained. Rows
         whose path does are looked at again: there running through ink gains more, but not through such ink as another

@@ -40,8 +40,8 @@ def trace_paths(
             ``cardioscan.waveform.crossing``); None = none.
         crossable: (R, H, W) uint8, ink that the path may cross as if it were its own, and in which moving up or down
             costs what blank paper costs; None = none.
-        lent_worth: what lent ink counts in a column relative to the row's own, and what a px of it run through gains, as
-            a share of ``jump_cost``.
+        lent_worth: what lent ink counts in a column relative to the row's own, and what running through a px of it
+            gains, as a share of ``jump_cost``.
 
     Returns:
         (R, W) float64, heights in px of the bands.
