@@ -188,14 +188,14 @@ def measure_lines(
     return displacement.T, variance.T
 
 
-def _measure(read: FloatMap, open_: FloatMap, step: int, places: Floats, centres: Floats) -> tuple[Floats, Floats]:
+def _measure(read: FloatMap, open_: FloatMap, every: int, places: Floats, centres: Floats) -> tuple[Floats, Floats]:
     """Lines across the second axis at ``places`` (m,), averaged along the first around ``centres`` (n,): (n, m).
 
-    ``read`` is the field where it is open, else 0; of it and of ``open_``, ``step`` pixels along the first axis have
+    ``read`` is the field where it is open, else 0; of it and of ``open_``, ``every`` pixels along the first axis have
     been averaged to one.
     """
     length, size = read.shape
-    along = step * np.arange(length) + (step - 1) / 2
+    along = every * np.arange(length) + (every - 1) / 2
     window = np.exp(-0.5 * ((along - centres[:, None]) / _ALONG_PX) ** 2).astype(np.float32)
     seen = window @ open_
     profiles = ((window @ read) / np.maximum(seen, 1e-3)).astype(np.float64)
