@@ -16,7 +16,7 @@ BASE := $(VENV)/.installed-base
 DEV := $(VENV)/.installed-dev
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-BENCHMARKS := rendering accuracy speed profile stages ablation confidence refusals scaling serving precision roofline sources
+BENCHMARKS := rendering accuracy speed profile stages ablation confidence refusals scaling serving precision roofline sources gpu
 
 .PHONY: help setup setup-dev digitize test lint clean $(addprefix bench-,$(BENCHMARKS))
 
@@ -47,6 +47,7 @@ bench-scaling: $(DEV) ## Measure how cost grows with pixels, pages and worker pr
 bench-profile: $(DEV) ## Show where a page's time and memory go, with a flame graph
 bench-precision: $(DEV) ## Measure what computing in float16 costs
 bench-roofline: $(DEV) ## Count operations and bytes of the networks, and their least time on GPUs and here
+bench-gpu: $(DEV) ## Measure the networks on a GPU against what the card can do at best
 bench-serving: $(DEV) ## Measure embedded and served digitizing: latency, throughput, CPU time, bytes
 bench-sources: $(DEV) ## Measure how well kinds of captures are told apart
 $(addprefix bench-,$(BENCHMARKS)): bench-%:

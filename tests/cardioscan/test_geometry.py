@@ -150,3 +150,57 @@ def test_spline_matrix_is_exact_at_knots_and_on_cubics_and_straight_outside():
     assert np.allclose(result[10:231], 1e-4 * x**3 - 0.02 * x**2 + x)
     assert np.allclose(np.diff(result[231:], 2), 0, atol=1e-9)
     assert np.array_equal(g.spline_matrix(12, 10.0, 20.0, 260, 4), matrix[::4])
+
+
+@pytest.mark.parametrize("size", [(401, 303), (400, 300), (257, 1030)])
+@pytest.mark.parametrize("factor", [1.0, 1.6, 2.0, 2.7, 4.4, 9.0])
+def test_area_resize_says_exactly_where_pixels_go(size, factor):
+    """A plane of brightness is averaged to the value at the centre of each cell, however it is halved on the way.
+
+    But for what halving bytes rounds up by, which is up to 0.4 of a level each time, everywhere alike.
+    """
+    width, height = size
+    y, x = np.mgrid[:height, :width]
+    plane = np.rint(20 + 200 * x / width + 20 * y / height).astype(np.uint8)
+    new = max(1, round(width / factor)), max(1, round(height / factor))
+    small, matrix = g.area_resize(plane, *new)
+    assert small.shape == new[::-1]
+    v, u = np.mgrid[: new[1], : new[0]]
+    back = g.transform_points(np.linalg.inv(matrix), np.stack([u, v], axis=-1))
+    expected = 20 + 200 * back[..., 0] / width + 20 * back[..., 1] / height
+    error = (small - expected)[1:-1, 1:-1]
+    assert abs(error.mean()) < 0.9
+    assert np.abs(error - error.mean()).max() < 1.2
+    corner = g.transform_points(matrix, np.array([[-0.5, -0.5]]))
+    assert np.allclose(corner, -0.5)
+
+
+@pytest.mark.parametrize(("waves", "noise", "stiffest"), [(0.3, 0.5, True), (3.0, 0.01, False)])
+def test_a_surface_is_as_stiff_as_predicting_allows(waves, noise, stiffest):
+    rng = np.random.default_rng(4)
+    j, i = np.mgrid[:30, :40]
+    truth = np.sin(2 * np.pi * waves * i / 40) * np.cos(2 * np.pi * waves * j / 30)
+    values = (truth + rng.normal(0, noise, truth.shape))[..., None]
+    fold = (i + j) % 2
+    ladder = (1e-4, 1e-2, 1.0, 100.0, 1e5)
+    chosen = g.stiffest_that_predicts(values, np.ones(truth.shape), fold, ladder)
+    assert (chosen >= 100.0) == stiffest
+
+    def missed(smoothness):
+        guesses = [g.smooth_lattice(values, (fold != part).astype(float), smoothness)[..., 0] for part in (0, 1)]
+        return np.sum((np.where(fold == 0, *guesses) - values[..., 0]) ** 2)
+
+    # What climbing the ladder finds is what trying all of it would have found.
+    errors = [missed(smoothness) for smoothness in ladder]
+    assert chosen == ladder[max(k for k, error in enumerate(errors) if error <= 1.05 * min(errors))]
+
+
+def test_single_values_far_off_do_not_decide_how_stiff_a_surface_is():
+    rng = np.random.default_rng(5)
+    j, i = np.mgrid[:24, :30]
+    values = (0.3 * np.sin(i / 2.0) + rng.normal(0, 0.01, i.shape))[..., None]
+    spoilt = values.copy()
+    spoilt[rng.random(i.shape) < 0.02] += 50
+    ladder = (1e-4, 1e-2, 1.0, 100.0, 1e5)
+    calm = g.stiffest_that_predicts(values, np.ones(i.shape), (i + j) % 2, ladder, farthest=1.0)
+    assert g.stiffest_that_predicts(spoilt, (spoilt < 10)[..., 0] * 1.0, (i + j) % 2, ladder, farthest=1.0) == calm
