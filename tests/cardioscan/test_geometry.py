@@ -169,8 +169,8 @@ def test_area_resize_says_exactly_where_pixels_go(size, factor):
     back = g.transform_points(np.linalg.inv(matrix), np.stack([u, v], axis=-1))
     expected = 20 + 200 * back[..., 0] / width + 20 * back[..., 1] / height
     error = (small - expected)[1:-1, 1:-1]
-    assert abs(error.mean()) < 0.9
-    assert np.abs(error - error.mean()).max() < 1.2
+    assert -0.1 < error.mean() < 1.2
+    assert np.abs(error - error.mean()).max() < 1.5
     corner = g.transform_points(matrix, np.array([[-0.5, -0.5]]))
     assert np.allclose(corner, -0.5)
 
