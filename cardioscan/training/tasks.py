@@ -51,13 +51,19 @@ def draw_recipe(rng: Generator) -> str:
 
 
 def draw_page(
-    signals: SignalSource, records: NDArray[np.integer], variety: float, rng: Generator, beat_s: float | None = None
+    signals: SignalSource,
+    records: NDArray[np.integer],
+    variety: float,
+    rng: Generator,
+    beat_s: float | None = None,
+    low_leads: float = 0.0,
 ) -> FlatPage:
     """Lay out a page of one of ``records`` in a random style; now and then a row is missing or the leads are scaled.
 
     A fifth of the pages is drawn much larger than life: V leads of more than 3 mV cross into the next row and S waves
     run through lead names, which is rare in the records themselves and where most is lost. ``beat_s``: a time of the
-    page, s, at which a beat is to stand; None leaves the record as it is.
+    page, s, at which a beat is to stand; None leaves the record as it is. Of a share ``low_leads`` each lead is drawn
+    up to 1 mV below its zero line, where a lead that begins runs through the letters of its name.
     """
     signal = signals.record(int(rng.choice(records)))
     if beat_s is not None:
@@ -66,6 +72,8 @@ def draw_page(
         signal = signal * np.float32(rng.uniform(1.3, 2.5))
     if rng.random() < 0.25 * variety:
         signal = signal * np.float32(rng.uniform(0.7, 1.6))
+    if rng.random() < low_leads:
+        signal = signal - rng.uniform(-0.2, 1.0, (len(LEADS), 1)).astype(np.float32)
     missing = int(rng.integers(STANDARD_PAGE.n_rows)) if rng.random() < 0.02 * variety else None
     return lay_out(signal, random_style(rng, variety), rng, missing_row=missing)
 
@@ -132,7 +140,8 @@ class WaveformTask:
     """Strips of rectified pages.
 
     What is hard is rare, so many strips are made hard: a share ``beat_first`` of the pages has a beat where a lead
-    begins, a share ``beat_on_line`` has one beside a vertical 5 mm line.
+    begins, a share ``beat_on_line`` has one beside a vertical 5 mm line, on a share ``low_leads`` traces run through
+    the letters of their names.
 
     Figures: IoU of the coverage; the trace's error in px where it is found; and the signals that the decoder reads from
     the network's coverage against those that it reads from the true one, dB.
@@ -141,6 +150,7 @@ class WaveformTask:
     batch_size = 4
     beat_first = 0.3
     beat_on_line = 0.3
+    low_leads = 0.2
     strip_width = 384
     strip_height = 1216
 
@@ -160,7 +170,8 @@ class WaveformTask:
             self.strip_width,
             self.strip_height,
         )
-        page = draw_page(self.signals, records, recipe.variety, rng, self._beat_time(region, rng))
+        beat_s = self._beat_time(region, rng)
+        page = draw_page(self.signals, records, recipe.variety, rng, beat_s, self.low_leads)
         strip = waveform_strip(page, recipe, region, rng)
         return {
             "image": np.ascontiguousarray(strip.image.transpose(2, 0, 1)),

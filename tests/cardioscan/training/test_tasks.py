@@ -12,6 +12,7 @@ from cardioscan.training.tasks import (  # noqa: E402
     GridTask,
     WaveformTask,
     beat_at,
+    draw_page,
     time_among_letters,
     time_beside_line,
 )
@@ -49,6 +50,14 @@ def test_hard_places_lie_in_the_strip(strip: Region) -> None:
         among = time_among_letters(strip, rng)
         assert min((among - start + 0.02) % 10 for start in (0, 2.5, 5, 7.5)) <= 0.2201
     assert time_beside_line(Region(2100, 400, 90, 1216), rng) is None
+
+
+def test_low_leads_are_drawn_where_their_names_stand() -> None:
+    pages = [draw_page(SIGNALS, np.arange(4), 0.0, np.random.default_rng(5), low_leads=share) for share in (0.0, 1.0)]
+    plain, low = (page.printed_signals() for page in pages)
+    levels = [np.nanmedian(lead) for lead in plain - low]
+    assert np.nanmax(np.abs(plain - low - np.array(levels)[:, None])) < 1e-5  # the waves are as they were
+    assert -0.2 <= min(levels) and max(levels) <= 1.0 and np.ptp(levels) > 0.3
 
 
 def test_strips_have_the_shapes_that_the_network_takes() -> None:
