@@ -55,6 +55,8 @@ _GUESSED: Final = 0.1
 _MOSTLY: Final = 0.5
 _CONTRADICTION: Final = 1.0
 """Limb leads that contradict each other by so many times their own rms are not limb leads."""
+_CARRIED_PX: Final = 16
+"""Coverage is carried over to a better lattice at most so far."""
 _UNSETTLED_CERTAINTY: Final = 0.7
 """What is left of the confidence when the phase of the grid does not settle; squared without a network's lattice."""
 
@@ -317,7 +319,7 @@ class PageRun:
             before = self.nodes
             self.nodes = self._on_lines(self.coverage.max(axis=0))
             carry = map_between(self.nodes, before, self.template)
-            self.coverage = np.stack([cv2.remap(row, *carry, cv2.INTER_CUBIC) for row in self.coverage])
+            self.coverage = np.stack([_carried(row, *carry) for row in self.coverage])
             self._flatten()
 
     def _colourless(self) -> bool:
@@ -495,6 +497,16 @@ def thumbnail_planes(image: Image) -> NDArray[np.uint8]:
     """What the source classifier is shown of a picture (H, W, 3) uint8: (1, 3, 456, 456) uint8, its aspect given up."""
     canvas, _ = alignment.letterbox(image, turn=False)
     return _planes(area_resize(canvas, THUMBNAIL_SIZE, THUMBNAIL_SIZE)[0])
+
+
+def _carried(plane: Image, map_x: NDArray[np.float32], map_y: NDArray[np.float32]) -> Image:
+    """A plane (h, w) uint8 resampled by maps (h, w) to pixels a few px away; done where it is not 0 all around."""
+    result = np.zeros_like(plane)
+    inked = np.flatnonzero(plane.any(axis=1))
+    if inked.size:
+        part = slice(max(inked[0] - _CARRIED_PX, 0), inked[-1] + _CARRIED_PX + 1)
+        result[part] = cv2.remap(plane, map_x[part], map_y[part], cv2.INTER_CUBIC)
+    return result
 
 
 def _p95(values: Floats) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import cv2
@@ -23,6 +24,9 @@ Reach = NDArray[np.bool_]
 _PEN_REACH_PX = 4  # ink this far above or below a path is along it
 _BESIDE = 5  # columns that are along a path, its own in their middle
 _INK = 100
+_AROUND_PX = 60  # columns to either side of missed ink that are looked at again
+_FAINT = 8  # fainter ink draws no path
+_BEYOND_PX = 16  # the bands reach so far beyond the ink, more than edges and pens do
 _STEEP_PX = 15  # ink in a vertical run of this many px is steep; a flat stroke is 3 to 6 px thick
 
 
@@ -66,6 +70,23 @@ class Bands:
             begins[segment.row, max(math.ceil(segment.x_start) - left, 0)] = True
         return cls(tuple(round(zero) - half for zero in template.zero_mv_y), 2 * half, left, begins, options)
 
+    def around(self, ink: Maps) -> Bands:
+        """The same bands without the heights, above and below, at which no row has any of its ink (rows, h, w).
+
+        Paths cost what there is to search, and a path never gains by leaving all ink behind.
+        """
+        ranges = []
+        for row, top in enumerate(self.tops):
+            a, b = max(top, 0), min(top + self.height, ink.shape[1])
+            darkest = ink[row, a:b, self.left : self.right].max(axis=1, initial=0)
+            inked = np.flatnonzero(darkest >= _FAINT) + a - top
+            low, high = (inked[0], inked[-1] + 1) if inked.size else (self.height // 2, self.height // 2)
+            # An even height and even steps, or paths at half the resolution would pair other pixels.
+            ranges.append((max(low - _BEYOND_PX, 0) // 2 * 2, min(high + _BEYOND_PX, self.height)))
+        height = min(max(high - low for low, high in ranges) + 1, self.height) // 2 * 2
+        tops = (top + min(low, self.height - height) for top, (low, _) in zip(self.tops, ranges, strict=True))
+        return replace(self, tops=tuple(int(top) for top in tops), height=height)
+
     @property
     def right(self) -> int:
         """The page's x behind the last column."""
@@ -101,31 +122,56 @@ class Bands:
     def explaining_paths(self, own: Maps) -> Floats:
         """Each row's path (rows, columns), px of its band, through the steep ink of its row (rows, height, width).
 
-        A short cut past the tip of a wave, over a letter that joins its two strokes, leaves much ink unexplained. Rows
-        whose path does are looked at again: there running through ink gains more, but not through such ink as another
+        A short cut past the tip of a wave, over a letter that joins its two strokes, leaves much ink unexplained. Near
+        such ink the path is sought again: there running through ink gains more, but not through such ink as another
         row's path runs along, or rows would climb along each other's waves.
         """
         paths = self.paths(own)
-        first, last = self._ends(paths, own.shape[1])
-        first, last = minimum_filter1d(first, _BESIDE, axis=1), maximum_filter1d(last, _BESIDE, axis=1)
-        rows = [row for row, plane in enumerate(own) if self._misses(plane, first, last)]
-        if not rows or self.options.missed_gain <= self.options.ink_gain:
+        if self.options.missed_gain <= self.options.ink_gain:
             return paths
-        along = self.along(paths, own.shape[1:])
-        contested = np.stack([np.delete(along, row, axis=0).any(axis=0) for row in rows])
-        free, shared = np.where(contested, 0, own[rows]), np.where(contested, own[rows], 0)
-        options = replace(self.options, ink_gain=self.options.missed_gain)
-        tops = tuple(self.tops[row] for row in rows)
-        again = replace(self, tops=tops, begins=self.begins[rows], options=options)
-        paths[rows] = again.paths(free, shared, lent_worth=(1.0, self.options.ink_gain))
+        first, last = self._ends(paths, own.shape[1])
+        wide_first, wide_last = minimum_filter1d(first, _BESIDE, axis=1), maximum_filter1d(last, _BESIDE, axis=1)
+        for row, plane in enumerate(own):
+            for columns in self._missed(plane, wide_first, wide_last):
+                near = self.part(row, columns[0] - _AROUND_PX, columns[-1] + _AROUND_PX + 1)
+                span = slice(near.left - self.left, near.right - self.left)
+                others = [(wide_first[k, span], wide_last[k, span]) for k in range(len(own)) if k != row]
+                again = near.explained(plane, others)
+                before = paths[row, span]
+                # Where it has come to another course at the ends, it is not the same trace that is followed.
+                if np.abs(again - before)[[0, -1]].max() <= _PEN_REACH_PX:
+                    paths[row, span] = again
         return paths
 
-    def _misses(self, plane: Maps, first: NDArray[np.int64], last: NDArray[np.int64]) -> bool:
-        """Whether a row's plane (height, width) shows steep ink outside all of first..last y (rows, columns)."""
+    def explained(self, plane: Maps, others: list[tuple[NDArray[np.int64], NDArray[np.int64]]]) -> Floats:
+        """The path (columns,) of the one row of these bands, with more gain for ink that no other path runs along.
+
+        ``plane`` is the row's ink (height, width), ``others`` the first and last y of the page, by column, along the
+        paths of other rows.
+        """
+        ink = self.cut(plane[None])
+        y = self.tops[0] + np.arange(self.height)[:, None]
+        contested = np.zeros(ink.shape[1:], bool)
+        for first, last in others:
+            contested |= (y >= first) & (y <= last)
+        free, shared = np.where(contested, 0, ink), np.where(contested, ink, 0)
+        options = self.options
+        costs = (options.jump_cost, options.blank_probability, options.missed_gain)
+        return trace_paths(free, self.begins, *costs, shared, lent_worth=(1.0, options.ink_gain))[0]
+
+    def _missed(self, plane: Maps, first: NDArray[np.int64], last: NDArray[np.int64]) -> Iterator[NDArray[np.intp]]:
+        """Columns of the page with steep ink of a row's plane (height, width) outside all of first..last y.
+
+        Those near each other together, from left to right; first and last are (rows, columns).
+        """
         y, x = _steep_places(plane)
         inside = (x >= self.left) & (x < self.right)
-        y, x = y[inside], x[inside] - self.left
-        return bool(((y < first[:, x]) | (y > last[:, x])).all(axis=0).any())
+        y, x = y[inside], x[inside]
+        column = x - self.left
+        missed = np.unique(x[((y < first[:, column]) | (y > last[:, column])).all(axis=0)])
+        for columns in np.split(missed, np.flatnonzero(np.diff(missed) > _AROUND_PX) + 1):
+            if columns.size:
+                yield columns
 
     def cost(self, paths: Floats, own: Maps, crossable: Maps | None = None) -> Floats:
         """What paths (rows, columns) cost, (rows,), without what running through ink gains; maps as in ``paths``."""

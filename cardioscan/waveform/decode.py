@@ -20,7 +20,7 @@ from cardioscan.page import (
     PageTemplate,
 )
 from cardioscan.waveform.bands import Bands
-from cardioscan.waveform.crossing import share_ink
+from cardioscan.waveform.crossing import lendable_ink, share_ink
 from cardioscan.waveform.fit import Curves, fit_samples, hold_under_bars, under_bars
 from cardioscan.waveform.options import DecodingOptions
 from cardioscan.waveform.pen import Floats, Stroke, find_stroke, flat_stroke, local_contrast, pen_radii, undo_pen
@@ -180,8 +180,10 @@ def _checked(
 
 def _find_rows(coverage: NDArray[np.uint8], template: PageTemplate, options: DecodingOptions) -> list[_Row | None]:
     """The stroke of every row; None for a row that does not show enough of one."""
-    bands = Bands.of(template, options)
-    if options.crossing:
+    lent = lendable_ink(coverage, coverage) if options.crossing else np.zeros(0, np.uint8)
+    crossing = bool(lent.any())
+    bands = Bands.of(template, options).around(np.maximum(coverage, lent) if crossing else coverage)
+    if crossing:
         coverage = share_ink(coverage, bands)
     paths = bands.explaining_paths(coverage)
     entries = bands.entries(paths)

@@ -163,3 +163,24 @@ def test_a_row_does_not_climb_along_the_wave_of_another() -> None:
     found = decode_rows(coverage, PAGE)
     assert worst_mv(found.signals[V1], upper) < 0.15
     assert worst_mv(found.signals[II], lower, slice(330, 1000)) < 0.15
+
+
+@pytest.mark.parametrize(("depth_mv", "height_mv"), [(0.5, 0.4), (1.6, 0.6), (2.9, 1.2)])
+def test_bands_around_the_ink_give_the_same_paths(depth_mv: float, height_mv: float) -> None:
+    coverage = by_place(page(wave(300, 9, -depth_mv), wave(700, 10, height_mv)))
+    lent = lendable_ink(coverage, coverage)
+    near = BANDS.around(np.maximum(coverage, lent))
+    assert near.height < BANDS.height and near.height % 2 == 0
+    assert all((a - b) % 2 == 0 and a >= b for a, b in zip(near.tops, BANDS.tops, strict=True))
+    for bands in (BANDS, near):
+        for plane, top in zip(coverage, bands.tops, strict=True):
+            inked = np.flatnonzero(plane.max(axis=1) >= 8)
+            assert top <= inked[0] and inked[-1] < top + bands.height
+    everywhere, here = (bands.paths(coverage, lent) + np.asarray(bands.tops)[:, None] for bands in (BANDS, near))
+    np.testing.assert_array_equal(everywhere, here)
+
+
+def test_bands_around_no_ink_are_where_the_rows_are() -> None:
+    near = BANDS.around(np.zeros((2, PAGE.height, PAGE.width), np.uint8))
+    middles = np.asarray(near.tops) + near.height / 2
+    assert np.abs(middles - PAGE.zero_mv_y).max() <= 2
