@@ -1,4 +1,4 @@
-"""Pure geometry shared by the stages: frames, homographies, orientations, and smooth surfaces over a lattice.
+"""Pure geometry shared by the stages: frames, homographies, orientations, resizing, and maps through a lattice.
 
 Every 3x3 matrix here takes homogeneous column vectors (x, y, 1) of one pixel frame to another, float64, with integer
 coordinates at pixel centres. Nothing here knows about ECGs, and nothing keeps state except caches of constants.
@@ -12,9 +12,7 @@ from typing import Any, Final
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 from scipy.interpolate import make_interp_spline
-from scipy.linalg import solveh_banded
 
 Floats = NDArray[np.float64]
 Points = NDArray[np.floating[Any]]
@@ -216,142 +214,6 @@ def sample_bilinear(field: Points, points: Points) -> Floats:
     top = field[:, y0, x0] * (1 - fx) + field[:, y0, x1] * fx
     bottom = field[:, y1, x0] * (1 - fx) + field[:, y1, x1] * fx
     return np.asarray((top * (1 - fy) + bottom * fy).T, np.float64)
-
-
-@lru_cache(maxsize=16)
-def _penalty_bands(rows: int, columns: int, crossover: float) -> Floats:
-    """Lower-form bands of the roughness matrix on a lattice numbered down its columns."""
-
-    def difference(n: int, order: int) -> sparse.csr_matrix:
-        matrix = sparse.identity(n, format="csr")
-        for _ in range(order):
-            size = matrix.shape[0]
-            step = sparse.diags([-np.ones(size - 1), np.ones(size - 1)], [0, 1], shape=(size - 1, size))
-            matrix = step @ matrix
-        return sparse.csr_matrix(matrix)
-
-    penalty = sparse.csr_matrix((rows * columns, rows * columns))
-    third = ((3, 0, 1.0), (2, 1, 3.0), (1, 2, 3.0), (0, 3, 1.0))
-    second = ((2, 0, 1.0), (1, 1, 2.0), (0, 2, 1.0))
-    terms = [*third, *((a, b, c / crossover**2) for a, b, c in second)]
-    for across, down, weight in terms:
-        operator = sparse.kron(difference(columns, across), difference(rows, down))
-        penalty = penalty + weight * (operator.T @ operator)
-    band = 3 * rows
-    bands = np.zeros((band + 1, rows * columns))
-    for offset in range(band + 1):
-        bands[offset, : rows * columns - offset] = penalty.diagonal(-offset)
-    bands.flags.writeable = False
-    return bands
-
-
-def smooth_lattice(values: Points, weights: Points, smoothness: float, crossover: float = 8.0) -> Floats:
-    """Fit the smoothest surface to values on a regular lattice, filling what is missing and reaching to the border.
-
-    Minimises ``sum w (u - v)^2 + smoothness * roughness``, where the roughness is the energy of third differences
-    plus ``1 / crossover^2`` times that of second differences (a discrete smoothing spline, solved exactly). Gaps
-    narrower than ``crossover`` nodes are bridged as by a quintic, wider ones and the outside like a thin plate, which
-    runs on straight. A wave of ``L`` nodes is halved where ``smoothness = (L / 2 pi)^6``.
-
-    Args:
-        values: (rows, columns, d); ignored where the weight is 0 (may be NaN there).
-        weights: (rows, columns), >= 0.
-        smoothness: > 0.
-        crossover: nodes.
-
-    Returns:
-        (rows, columns, d) float64. At least three nodes off one line must carry weight for it to mean anything.
-    """
-    values = np.asarray(values, np.float64)
-    weights = np.asarray(weights, np.float64)
-    rows, columns, depth = values.shape
-    if rows < 4 or columns < 4:
-        raise ValueError(f"a lattice needs at least 4 x 4 nodes, not {rows} x {columns}")
-    bands = smoothness * _penalty_bands(rows, columns, crossover)
-    # Planes cost nothing: a trace of weight everywhere keeps the system regular without being felt.
-    bands[0] += weights.T.ravel() + 1e-10
-    data = np.where(weights[..., None] > 0, values, 0.0) * weights[..., None]
-    right = data.transpose(1, 0, 2).reshape(rows * columns, depth)
-    solution = solveh_banded(bands, right, overwrite_ab=True, lower=True, check_finite=False)
-    return np.asarray(solution.reshape(columns, rows, depth).transpose(1, 0, 2), np.float64)
-
-
-def robust_lattice(
-    values: Points,
-    weights: Points,
-    smoothness: float,
-    scales: tuple[float, ...],
-    crossover: float = 8.0,
-) -> tuple[Floats, Floats]:
-    """:func:`smooth_lattice` that distrusts values far from their surroundings (iteratively reweighted).
-
-    Args:
-        values: (rows, columns, d).
-        weights: (rows, columns).
-        smoothness: as there; stiff enough that one node cannot bend the surface to itself.
-        scales: the distance, in units of the values, at which a value counts a quarter; one per round, falling.
-        crossover: as there.
-
-    Returns:
-        The surface (rows, columns, d), and the distance of each value from it (rows, columns; inf without weight).
-    """
-    base = np.asarray(weights, np.float64)
-    trust = base
-    surface = smooth_lattice(values, trust, smoothness, crossover)
-    distance = _distance(values, surface, base)
-    for scale in scales:
-        # Geman-McClure weights: beyond a few scales a value has no say at all.
-        trust = np.where(base > 0, base / (1 + (np.minimum(distance, 1e6) / scale) ** 2) ** 2, 0.0)
-        surface = smooth_lattice(values, trust, smoothness, crossover)
-        distance = _distance(values, surface, base)
-    return surface, distance
-
-
-def stiffest_that_predicts(
-    values: Points,
-    weights: Points,
-    fold: NDArray[np.integer[Any]],
-    ladder: tuple[float, ...],
-    farthest: float = np.inf,
-    equally: float = 1.05,
-) -> float:
-    """How smooth a surface has to be to predict nodes that it was not fitted to: two-fold cross-validation.
-
-    Of the ladder the stiffest is taken that predicts about as well as any. How well they do is taken to fall and then
-    to rise along it, so only those around the best are tried, from the middle on.
-
-    Args:
-        values: (rows, columns, 1).
-        weights: (rows, columns).
-        fold: (rows, columns), 0 or 1: those of one fold are predicted from the other.
-        ladder: smoothnesses to choose from, rising.
-        farthest: what a value is missed by counts at most this much, in units of the values.
-        equally: factor on the error that still counts as about as well.
-    """
-    errors: dict[int, float] = {}
-
-    def missed(place: int) -> float:
-        if place not in errors:
-            errors[place] = 0.0
-            for part in (0, 1):
-                guess = smooth_lattice(values, np.where(fold == part, 0.0, weights), ladder[place])
-                squared = np.minimum((guess - values)[..., 0] ** 2, farthest**2)
-                errors[place] += float((weights * (fold == part) * squared).sum())
-        return errors[place]
-
-    place = len(ladder) // 2
-    missed(place)
-    while place + 1 < len(ladder) and missed(place + 1) <= equally * min(errors.values()):
-        place += 1
-    place = min(errors)
-    while place > 0 and min(errors.values()) == errors[place] and equally * missed(place - 1) < errors[place]:
-        place -= 1
-    return ladder[max(place for place, error in errors.items() if error <= equally * min(errors.values()) + 1e-12)]
-
-
-def _distance(values: Points, surface: Floats, weights: Floats) -> Floats:
-    apart = np.linalg.norm(np.where(weights[..., None] > 0, values, 0.0) - surface, axis=-1)
-    return np.where(weights > 0, apart, np.inf)
 
 
 def slide_nodes(nodes: Floats, move: Floats, pitch: float) -> Floats:

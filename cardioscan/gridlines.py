@@ -27,10 +27,11 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from scipy.ndimage import spline_filter1d
 
-from cardioscan.geometry import Floats, robust_lattice, slide_nodes, smooth_lattice, stiffest_that_predicts
+from cardioscan.geometry import Floats, slide_nodes
 from cardioscan.gridphase import channel_range, line_distances
 from cardioscan.page import STANDARD_PAGE, PageTemplate
 from cardioscan.rectification import dense_map, sample_page, soften
+from cardioscan.surfaces import robust_lattice, smooth_lattice, stiffest_that_predicts
 
 __all__ = ["LineReport", "measure_lines", "refine_lines"]
 

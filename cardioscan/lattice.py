@@ -18,9 +18,10 @@ from scipy.sparse.linalg import splu
 from scipy.spatial import cKDTree
 
 from cardioscan.errors import RefusalCode, StageError
-from cardioscan.geometry import Floats, robust_lattice, sample_bilinear, smooth_lattice, transform_points
+from cardioscan.geometry import Floats, sample_bilinear, transform_points
 from cardioscan.homography import LabelKeypoints
 from cardioscan.page import STANDARD_PAGE, PageTemplate
+from cardioscan.surfaces import robust_lattice, smooth_lattice
 
 _STIFF: Final = 30.0
 """Smoothness of the surface that judges nodes: it bends over about ten squares, so one node cannot bend it."""

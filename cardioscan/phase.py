@@ -18,15 +18,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cardioscan.geometry import (
-    Floats,
-    robust_lattice,
-    shrink,
-    slide_nodes,
-    smooth_lattice,
-    stiffest_that_predicts,
-    transform_points,
-)
+from cardioscan.geometry import Floats, shrink, slide_nodes, transform_points
 from cardioscan.gridphase import (
     STEP,
     colourless_ink,
@@ -40,6 +32,7 @@ from cardioscan.gridphase import (
 )
 from cardioscan.page import STANDARD_PAGE, PageTemplate
 from cardioscan.rectification import dense_map, map_ratio
+from cardioscan.surfaces import robust_lattice, smooth_lattice, stiffest_that_predicts
 
 __all__ = ["PhaseReport", "PhaseRound", "measure_displacement", "refine_nodes", "unwrap"]
 

@@ -17,7 +17,7 @@ from cardioscan import alignment, signal
 from cardioscan.confidence import lead_features, page_noise_mv, trust
 from cardioscan.digitization import Digitization, DigitizerOptions, Progress
 from cardioscan.errors import PageRefusedError, RefusalCode, StageError
-from cardioscan.geometry import Floats, area_resize, dominant_orientation, jacobians, smooth_lattice, transform_points
+from cardioscan.geometry import Floats, area_resize, dominant_orientation, jacobians, transform_points
 from cardioscan.gridlines import refine_lines
 from cardioscan.homography import LabelKeypoints, fit_homography
 from cardioscan.images import ImageSource, load_image
@@ -33,6 +33,7 @@ from cardioscan.separators import measure_separators, time_shift
 from cardioscan.sources import CATEGORIES
 from cardioscan.sources.preprocessing import preprocess
 from cardioscan.sources.quality import quality_score
+from cardioscan.surfaces import smooth_lattice
 from cardioscan.waveform import DecodedPage, DecodingOptions, decode_rows
 
 __all__ = ["SURE_CATEGORY", "PageRun", "thumbnail_planes"]

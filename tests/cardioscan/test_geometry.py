@@ -104,42 +104,6 @@ def test_bilinear_sampling_is_exact_on_planes(seed):
     assert np.allclose(g.sample_bilinear(field, points), expected)
 
 
-class TestSmoothLattice:
-    j, i = np.mgrid[:44, :57].astype(float)
-
-    def test_planes_cost_nothing(self):
-        plane = np.stack([2 * self.i - self.j, 0.3 * self.j + 7], axis=-1)
-        weights = np.zeros((44, 57))
-        weights[10:20, 30:45] = 1
-        assert np.allclose(g.smooth_lattice(plane, weights, 30.0), plane, atol=1e-3)
-
-    def test_missing_values_may_be_nan(self):
-        values = np.stack([self.i, self.j], axis=-1)
-        weights = np.ones((44, 57))
-        weights[5:12, 6:13] = 0
-        values[5:12, 6:13] = np.nan
-        filled = g.smooth_lattice(values, weights, 0.1)
-        assert np.allclose(filled[..., 0], self.i, atol=1e-4)
-
-    def test_gap_in_a_wave(self):
-        wave = 10 * np.sin(self.i / 8) * np.cos(self.j / 9)
-        weights = np.ones((44, 57))
-        weights[15:21, 20:28] = 0
-        assert np.abs(g.smooth_lattice(wave[..., None], weights, 0.05)[..., 0] - wave).max() < 0.1
-
-    def test_one_wild_value_is_found(self):
-        wave = 5 * np.sin(self.i / 8)
-        wild = wave.copy()
-        wild[20, 20] += 30
-        surface, distance = g.robust_lattice(wild[..., None], np.ones((44, 57)), 30.0, (10.0, 5.0, 2.0))
-        assert np.unravel_index(np.argmax(distance), distance.shape) == (20, 20)
-        assert np.abs(surface[..., 0] - wave).max() < 0.1
-
-    def test_needs_a_lattice(self):
-        with pytest.raises(ValueError, match="4 x 4"):
-            g.smooth_lattice(np.zeros((3, 9, 1)), np.ones((3, 9)), 1.0)
-
-
 def test_spline_matrix_is_exact_at_knots_and_on_cubics_and_straight_outside():
     matrix = g.spline_matrix(12, 10.0, 20.0, 260)
     knots = 10.0 + 20.0 * np.arange(12)
@@ -173,34 +137,3 @@ def test_area_resize_says_exactly_where_pixels_go(size, factor):
     assert np.abs(error - error.mean()).max() < 1.5
     corner = g.transform_points(matrix, np.array([[-0.5, -0.5]]))
     assert np.allclose(corner, -0.5)
-
-
-@pytest.mark.parametrize(("waves", "noise", "stiffest"), [(0.3, 0.5, True), (3.0, 0.01, False)])
-def test_a_surface_is_as_stiff_as_predicting_allows(waves, noise, stiffest):
-    rng = np.random.default_rng(4)
-    j, i = np.mgrid[:30, :40]
-    truth = np.sin(2 * np.pi * waves * i / 40) * np.cos(2 * np.pi * waves * j / 30)
-    values = (truth + rng.normal(0, noise, truth.shape))[..., None]
-    fold = (i + j) % 2
-    ladder = (1e-4, 1e-2, 1.0, 100.0, 1e5)
-    chosen = g.stiffest_that_predicts(values, np.ones(truth.shape), fold, ladder)
-    assert (chosen >= 100.0) == stiffest
-
-    def missed(smoothness):
-        guesses = [g.smooth_lattice(values, (fold != part).astype(float), smoothness)[..., 0] for part in (0, 1)]
-        return np.sum((np.where(fold == 0, *guesses) - values[..., 0]) ** 2)
-
-    # What climbing the ladder finds is what trying all of it would have found.
-    errors = [missed(smoothness) for smoothness in ladder]
-    assert chosen == ladder[max(k for k, error in enumerate(errors) if error <= 1.05 * min(errors))]
-
-
-def test_single_values_far_off_do_not_decide_how_stiff_a_surface_is():
-    rng = np.random.default_rng(5)
-    j, i = np.mgrid[:24, :30]
-    values = (0.3 * np.sin(i / 2.0) + rng.normal(0, 0.01, i.shape))[..., None]
-    spoilt = values.copy()
-    spoilt[rng.random(i.shape) < 0.02] += 50
-    ladder = (1e-4, 1e-2, 1.0, 100.0, 1e5)
-    calm = g.stiffest_that_predicts(values, np.ones(i.shape), (i + j) % 2, ladder, farthest=1.0)
-    assert g.stiffest_that_predicts(spoilt, (spoilt < 10)[..., 0] * 1.0, (i + j) % 2, ladder, farthest=1.0) == calm

@@ -7,10 +7,10 @@ import cv2
 import numpy as np
 import pytest
 
-from cardioscan.geometry import smooth_lattice
 from cardioscan.gridlines import _around, _open, _pattern_share, measure_lines, refine_lines
 from cardioscan.page import STANDARD_PAGE
 from cardioscan.rectification import dense_map, map_between, map_ratio
+from cardioscan.surfaces import smooth_lattice
 from cardioscan.synthesis.dataset import render_page
 from cardioscan.synthesis.flat import lay_out
 from cardioscan.synthesis.simulator import SimulatedSignals
