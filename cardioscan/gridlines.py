@@ -130,7 +130,7 @@ def refine_lines(
             maps = dense_map(current, template, template.width, template.height)
             if not softened:
                 image, softened = soften(image, maps), True
-            page = sample_page(image, maps)
+            page = sample_page(image, maps, sharp=False)
         (flattened, valid), page = page, None
         dark, bright = channel_range(flattened)
         open_ = _open(bright, valid, known_ink, template)

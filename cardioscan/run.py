@@ -209,9 +209,7 @@ class PageRun:
         assert self.image is not None and self.nodes is not None
         self.map_x, self.map_y = dense_map(self.nodes, self.template)
         maps = self.map_x, self.map_y
-        self.rectified, self.valid = (
-            self._on_base() if self.nodes is self.base else sample_page(self._softened(maps), maps)
-        )
+        self.rectified, self.valid = sample_page(self._softened(maps), maps)
 
     def _softened(self, maps: tuple[NDArray[np.float32], NDArray[np.float32]]) -> Image:
         """The picture blurred as far as a flat page needs it; once for all lattices of this page, which are close."""
@@ -221,13 +219,13 @@ class PageRun:
         return self._soft
 
     def _on_base(self) -> tuple[Image, NDArray[np.bool_]]:
-        """The page (1700, 2200) that the smooth lattice gives, and where it is valid.
+        """The page (1700, 2200) that the smooth lattice gives, to measure lines on, and where it is valid.
 
-        Lines are measured on it first, before the extractor and after, so it is sampled once.
+        They are measured on it first, before the extractor and after, so it is sampled once.
         """
         if self._base_page is None:
             maps = dense_map(self.base, self.template)
-            self._base_page = sample_page(self._softened(maps), maps)
+            self._base_page = sample_page(self._softened(maps), maps, sharp=False)
         return self._base_page
 
     def _on_lines(self, ink: NDArray[np.uint8] | None) -> Floats:
