@@ -306,18 +306,22 @@ class _Search:
 
 def _area(points: Floats) -> float:
     """Area of the largest triangle of points (n, 2)."""
-    areas = [0.0]
-    for a, b, c in combinations(points, 3):
-        areas.append(abs(float((b - a)[0] * (c - a)[1] - (b - a)[1] * (c - a)[0])) / 2)
-    return max(areas)
+    return float(_doubled_areas(points).max(initial=0.0)) / 2
+
+
+def _doubled_areas(points: Floats) -> Floats:
+    """Twice the area of every triangle of points (n, 2): (n, n, n), 0 where two corners are one."""
+    x, y = points[:, 0], points[:, 1]
+    # Of the shoelace formula, from each first corner on: (b - a) x (c - a).
+    dx, dy = x[None, :] - x[:, None], y[None, :] - y[:, None]
+    return np.abs(dx[:, :, None] * dy[:, None, :] - dy[:, :, None] * dx[:, None, :])
 
 
 def _spans(points: Floats) -> bool:
     """Whether some four of the points have no three on a line, so that they fix a homography."""
-    for quad in combinations(points, 4):
-        smallest = min(
-            abs(float((b - a)[0] * (c - a)[1] - (b - a)[1] * (c - a)[0])) for a, b, c in combinations(quad, 3)
-        )
-        if smallest > 1e-3 * _area(points):
-            return True
-    return False
+    areas = _doubled_areas(points)
+    least = 1e-3 * float(areas.max(initial=0.0)) / 2
+    return any(
+        min(float(areas[triple]) for triple in combinations(quad, 3)) > least
+        for quad in combinations(range(len(points)), 4)
+    )
