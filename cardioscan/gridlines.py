@@ -425,5 +425,6 @@ def _flattened(dark: NDArray[np.uint8], open_: FloatMap) -> FloatMap:
     level = cv2.GaussianBlur(low(rest), (0, 0), 4.0) / (cv2.GaussianBlur(share, (0, 0), 4.0) + 1e-3)
     rest -= cv2.resize(level, size, interpolation=cv2.INTER_LINEAR) * open_
     contrast = cv2.blur(low(np.abs(rest)), (61, 61)) / (cv2.blur(share, (61, 61)) + 1e-3)
-    rest *= cv2.resize(1 / (contrast + np.float32(1.0)), size, interpolation=cv2.INTER_LINEAR)
+    # The contrast is a mean over 244 px: its steps from one cell to the next are nothing, and cost a third.
+    rest *= cv2.resize(1 / (contrast + np.float32(1.0)), size, interpolation=cv2.INTER_NEAREST)
     return np.asarray(np.clip(rest, -6, 6, out=rest), np.float32)
