@@ -267,16 +267,23 @@ def _synchronise(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, print, write; 0 where every network has an engine that answers rightly, else 1."""
-    parser = argparse.ArgumentParser(description="The networks on this machine's GPU against its own ceilings.")
+def options() -> argparse.ArgumentParser:
+    """The command line, without the package that the other benchmarks have theirs from."""
+    parser = argparse.ArgumentParser(
+        description="The networks on this machine's GPU against its own ceilings.", allow_abbrev=False
+    )
     parser.add_argument("--costs", type=Path, help="what python -m benchmarks.roofline wrote: results/roofline.json")
     parser.add_argument("--networks", default=",".join(SPECS), help="comma-separated")
     parser.add_argument("--engines", default=",".join(ENGINES), help="comma-separated")
     parser.add_argument("--batches", default="1,4,16", help="comma-separated")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--json", type=Path, help="write the rows here")
-    chosen = parser.parse_args(arguments)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, print, write; 0 where every network has an engine that answers rightly, else 1."""
+    chosen = options().parse_args(arguments)
     device = torch.device(chosen.device)
     ceiling = ceiling_of(device)
     card = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"

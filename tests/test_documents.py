@@ -213,9 +213,17 @@ def makefile() -> tuple[set[str], set[str]]:
     return targets, set(re.findall(r"^([A-Z]+) \?=", text, re.MULTILINE))
 
 
-def module_command(module: str) -> click.Command:
+def parse_for_module(module: str, words: list[str], name: str) -> None:
+    """Parse words as the module would: one that has to do without click builds its parser in ``options``."""
     found = importlib.import_module(module)
-    return next(value for value in vars(found).values() if isinstance(value, click.Command))
+    command = next((value for value in vars(found).values() if isinstance(value, click.Command)), None)
+    if command is not None:
+        parse(command, words, name)
+        return
+    try:
+        found.options().parse_args(words)
+    except SystemExit as end:
+        raise click.UsageError(f"{name} {' '.join(words)}") from end
 
 
 def check(words: list[str]) -> None:
@@ -228,7 +236,7 @@ def check(words: list[str]) -> None:
         parse(main.commands[words[1]], words[2:], words[1])
     elif program == "python" and words[1] == "-m":
         if words[2].startswith("benchmarks."):
-            parse(module_command(words[2]), words[3:], words[2])
+            parse_for_module(words[2], words[3:], words[2])
         else:
             assert importlib.util.find_spec(words[2]) is not None, f"no module {words[2]}"
     elif program == "python" and words[1].endswith(".py"):
@@ -239,7 +247,7 @@ def check(words: list[str]) -> None:
             name, _, value = word.partition("=")
             assert name in (variables if "=" in word else targets), f"make knows no {name}"
             if name == "ARGS" and words[1].startswith("bench-"):
-                parse(module_command(f"benchmarks.{words[1][6:]}"), shlex.split(value), words[1])
+                parse_for_module(f"benchmarks.{words[1][6:]}", shlex.split(value), words[1])
 
 
 @pytest.mark.parametrize(("place", "line"), [pytest.param(*item, id=f"{item[0]} {item[1]}"[:90]) for item in LINES])
@@ -282,6 +290,7 @@ def test_what_is_checked_is_what_is_written() -> None:
         "TOKEN=x cardioscan web --prot 9000",
         "python -m benchmarks.acuracy",
         "python -m benchmarks.accuracy --set clean",
+        "python -m benchmarks.gpu --engine eager,",
         "python -m cardioscan_client.gateway.prob",
         "make bench-acuracy",
         "make digitize IMAG=page.jpg",
