@@ -15,25 +15,28 @@ from cardioscan.page import PageTemplate
 from cardioscan.waveform.options import DecodingOptions
 from cardioscan.waveform.path import LENT_WORTH, path_cost, trace_paths
 
-__all__ = ["Bands"]
+__all__ = ["INK", "STEEP_PX", "Bands"]
 
 Maps = NDArray[np.uint8]
 Floats = NDArray[np.float64]
 Reach = NDArray[np.bool_]
 
+INK = 100
+"""Coverage from which a pixel is ink."""
+STEEP_PX = 15
+"""Ink in a vertical run at least so long is steep; a flat stroke is 3 to 6 px thick. Odd, for symmetry."""
+
 _PEN_REACH_PX = 4  # ink this far above or below a path is along it
 _BESIDE = 5  # columns that are along a path, its own in their middle
-_INK = 100
 _AROUND_PX = 60  # columns to either side of missed ink that are looked at again
 _FAINT = 8  # fainter ink draws no path
 _BEYOND_PX = 16  # the bands reach so far beyond the ink, more than edges and pens do
-_STEEP_PX = 15  # ink in a vertical run of this many px is steep; a flat stroke is 3 to 6 px thick
 
 
 def _steep_places(ink: Maps) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Where a plane (height, width) uint8 has vertical runs of ``_STEEP_PX`` of ink: y of their middles, x."""
-    dark = cv2.threshold(ink, _INK - 1, 1, cv2.THRESH_BINARY)[1]
-    kernel = np.ones((_STEEP_PX, 1), np.uint8)
+    """Where a plane (height, width) uint8 has vertical runs of ``STEEP_PX`` of ink: y of their middles, x."""
+    dark = cv2.threshold(ink, INK - 1, 1, cv2.THRESH_BINARY)[1]
+    kernel = np.ones((STEEP_PX, 1), np.uint8)
     middles = cv2.findNonZero(cv2.erode(dark, kernel, borderType=cv2.BORDER_CONSTANT, borderValue=0))
     if middles is None:
         return np.empty(0, np.intp), np.empty(0, np.intp)

@@ -22,16 +22,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cardioscan.waveform.bands import Bands
+from cardioscan.waveform.bands import INK, STEEP_PX, Bands
 
 __all__ = ["Claim", "claims", "lendable_ink", "settle_claims", "share_ink"]
 
 Maps = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
 
-_INK: Final = 100
-_STEEP_PX: Final = 15
-"""Ink in a vertical run at least so long is steep; a flat stroke is 3 to 6 px thick. Odd, for symmetry."""
 _ROUNDS: Final = 3
 _WORTH_TO_CLAIM: Final = (0.85, 0.08)
 """What lent ink is worth (see ``path.LENT_WORTH``) to paths that claim: each claim is looked into before it is met."""
@@ -94,7 +91,7 @@ def share_ink(coverage: Maps, bands: Bands) -> Maps:
         own = coverage.copy()
         for row in range(len(own)):
             others = np.delete(borrowed, row, axis=0).any(axis=0)
-            own[row][others & (coverage[row] >= _INK)] = 0
+            own[row][others & (coverage[row] >= INK)] = 0
         if (own == before).all():
             break
         lent = np.where(lost, 0, lendable_ink(coverage, own)).astype(np.uint8)
@@ -117,13 +114,13 @@ def settle_claims(coverage: Maps, bands: Bands) -> tuple[Maps, Mask]:
         settled = False
         for claim in sorted(claims(own, lost, bands), key=lambda claim: claim.loss):
             # One that was just may have taken this ink, or given it away.
-            still = (own[claim.owner][claim.ink] >= _INK).any() and not lost[claim.row][claim.ink].any()
+            still = (own[claim.owner][claim.ink] >= INK).any() and not lost[claim.row][claim.ink].any()
             if not claim.just or not still:
                 continue
             settled = True
             own[claim.row] = np.where(claim.ink, darkest, own[claim.row])
             around = cv2.dilate(claim.ink.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool)
-            own[claim.owner][around & (coverage[claim.row] < _INK)] = 0
+            own[claim.owner][around & (coverage[claim.row] < INK)] = 0
             lost[claim.owner] |= around
         if not settled:
             break
@@ -141,7 +138,7 @@ def claims(own: Maps, lost: Mask, bands: Bands) -> Iterator[Claim]:
     lent = np.where(lost, 0, lendable_ink(own, own)).astype(np.uint8)
     borrowed = bands.reach(own, lent, _WORTH_TO_CLAIM) & (lent > 0)
     for row, owner in np.argwhere(~np.eye(len(own), dtype=bool)):
-        ink = borrowed[row] & (own[owner] >= _INK)
+        ink = borrowed[row] & (own[owner] >= INK)
         columns = np.flatnonzero(ink.any(axis=0))
         for span in np.split(columns, np.flatnonzero(np.diff(columns) > _APART_PX) + 1):
             piece = np.zeros_like(ink)
@@ -161,7 +158,7 @@ def _weighed(own: Maps, row: int, owner: int, ink: Mask, bands: Bands) -> Claim:
     heights_after = np.round(after[0]).astype(int) + near.tops[0]
     inner = columns[_PEN_COLUMNS:-_PEN_COLUMNS]
     there = heights_after[inner - near.left].clip(0, own.shape[1] - 2)
-    seen = np.maximum(rest[0][there, inner], rest[0][there + 1, inner]) >= _INK
+    seen = np.maximum(rest[0][there, inner], rest[0][there + 1, inner]) >= INK
     level = np.median(heights_after)
     through = heights[0] < level - _THROUGH_PX and heights[-1] > level + _THROUGH_PX
     return Claim(row, owner, ink, loss, int(seen.sum()), bool(through))
@@ -178,14 +175,14 @@ def lendable_ink(coverage: Maps, own: Maps) -> Maps:
         (rows, height, width) uint8, 0 where a row may not borrow.
     """
     darkest = coverage.max(axis=0)
-    steep = cv2.morphologyEx((darkest >= _INK).astype(np.uint8), cv2.MORPH_OPEN, np.ones((_STEEP_PX, 1), np.uint8))
+    steep = cv2.morphologyEx((darkest >= INK).astype(np.uint8), cv2.MORPH_OPEN, np.ones((STEEP_PX, 1), np.uint8))
     count, parts = cv2.connectedComponents(steep, connectivity=8)
     lent = np.zeros_like(coverage)
     places = np.flatnonzero(steep)
     part = parts.ravel()[places]
     for row in range(len(coverage)):
-        mine = own[row].ravel()[places] >= _INK
-        touching = np.bincount(part[mine], minlength=count) >= _STEEP_PX
+        mine = own[row].ravel()[places] >= INK
+        touching = np.bincount(part[mine], minlength=count) >= STEEP_PX
         free = places[touching[part] & ~mine]
         lent[row].ravel()[free] = darkest.ravel()[free]
     return lent
