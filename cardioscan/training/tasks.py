@@ -148,9 +148,9 @@ class WaveformTask:
     """
 
     batch_size = 4
-    beat_first = 0.3
-    beat_on_line = 0.3
-    low_leads = 0.2
+    beat_first = 0.2
+    beat_on_line = 0.1
+    low_leads = 0.1
     strip_width = 384
     strip_height = 1216
 
