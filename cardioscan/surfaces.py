@@ -26,14 +26,15 @@ _FEWEST_NODES: Final = 12
 _APART: Final = 3
 """Cubic B-splines that are further apart do not overlap."""
 _TRACE: Final = 1e-10
+"""Planes cost nothing: so much weight everywhere keeps the system regular without being felt."""
 _THIRD: Final = ((3, 0, 1.0), (2, 1, 3.0), (1, 2, 3.0), (0, 3, 1.0))
 _SECOND: Final = ((2, 0, 1.0), (1, 1, 2.0), (0, 2, 1.0))
-"""Terms of the roughness: order of the difference across and down, and weight."""
+"""Terms of third and of second order, as ``_terms`` gives them."""
 
 
 @lru_cache(maxsize=16)
 def _penalty_bands(rows: int, columns: int, crossover: float) -> Floats:
-    """Lower-form bands of the roughness matrix on a lattice numbered down its columns."""
+    """Lower-form bands (3 rows + 1, rows x columns) of the roughness matrix on a lattice numbered down its columns."""
 
     def difference(n: int, order: int) -> sparse.csr_matrix:
         matrix = sparse.identity(n, format="csr")
@@ -56,6 +57,7 @@ def _penalty_bands(rows: int, columns: int, crossover: float) -> Floats:
 
 
 def _terms(crossover: float) -> list[tuple[int, int, float]]:
+    """All terms of the roughness: order of the difference across and down, and weight."""
     return [*_THIRD, *((across, down, weight / crossover**2) for across, down, weight in _SECOND)]
 
 
@@ -95,6 +97,7 @@ class _SplineBasis:
 
 @lru_cache(maxsize=16)
 def _spline_basis(rows: int, columns: int, every: int, crossover: float) -> _SplineBasis:
+    """The splines of a lattice with a knot at every ``every``-th node, and the bands of their roughness."""
     down, across = _b_splines(rows, every), _b_splines(columns, every)
     n, m = down.shape[1], across.shape[1]
 
@@ -168,7 +171,6 @@ def smooth_lattice(values: Points, weights: Points, smoothness: float, crossover
     if every > 1 and min(rows, columns) >= _FEWEST_NODES:
         return _spline_basis(rows, columns, every, crossover).fit(data, weight, smoothness)
     bands = smoothness * _penalty_bands(rows, columns, crossover)
-    # Planes cost nothing: a trace of weight everywhere keeps the system regular without being felt.
     bands[0] += weight.T.ravel() + _TRACE
     right = data.transpose(1, 0, 2).reshape(rows * columns, depth)
     solution = solveh_banded(bands, right, overwrite_ab=True, lower=True, check_finite=False)

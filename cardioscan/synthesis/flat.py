@@ -243,6 +243,7 @@ def _paste(image: FloatImage, sprite: Sprite, region: Region) -> None:
 
 
 def _stamp(ink: NDArray[np.uint8], sprite: Sprite, region: Region) -> None:
+    """Add a sprite to the coverage (h, w) uint8 of a region, in place: where both are, the greater counts."""
     place, part = _placed(sprite, region)
     if part.size:
         ink[place] = np.maximum(ink[place], part)

@@ -133,20 +133,20 @@ class Bands:
         if self.options.missed_gain <= self.options.ink_gain:
             return paths
         first, last = self._ends(paths, own.shape[1])
-        wide_first, wide_last = minimum_filter1d(first, _BESIDE, axis=1), maximum_filter1d(last, _BESIDE, axis=1)
+        first, last = minimum_filter1d(first, _BESIDE, axis=1), maximum_filter1d(last, _BESIDE, axis=1)
         for row, plane in enumerate(own):
-            for columns in self._missed(plane, wide_first, wide_last):
+            for columns in self._missed(plane, first, last):
                 near = self.part(row, columns[0] - _AROUND_PX, columns[-1] + _AROUND_PX + 1)
                 span = slice(near.left - self.left, near.right - self.left)
-                others = [(wide_first[k, span], wide_last[k, span]) for k in range(len(own)) if k != row]
-                again = near.explained(plane, others)
+                others = [(first[k, span], last[k, span]) for k in range(len(own)) if k != row]
+                again = near._explaining_path(plane, others)
                 before = paths[row, span]
                 # Where it has come to another course at the ends, it is not the same trace that is followed.
                 if np.abs(again - before)[[0, -1]].max() <= _PEN_REACH_PX:
                     paths[row, span] = again
         return paths
 
-    def explained(self, plane: Maps, others: list[tuple[NDArray[np.int64], NDArray[np.int64]]]) -> Floats:
+    def _explaining_path(self, plane: Maps, others: list[tuple[NDArray[np.int64], NDArray[np.int64]]]) -> Floats:
         """The path (columns,) of the one row of these bands, with more gain for ink that no other path runs along.
 
         ``plane`` is the row's ink (height, width), ``others`` the first and last y of the page, by column, along the

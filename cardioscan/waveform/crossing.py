@@ -70,17 +70,18 @@ class Claim:
         return self.through and self.loss < _HARMLESS and self.seen >= _SEEN_COLUMNS
 
 
-def share_ink(coverage: Maps, bands: Bands) -> Maps:
+def share_ink(coverage: Maps, bands: Bands, lendable: Maps | None = None) -> Maps:
     """Give ink to the row whose stroke it is.
 
     Args:
         coverage: (rows, height, width) uint8, 255 where the row's stroke covers the pixel.
         bands: where the rows' paths are sought.
+        lendable: what ``lendable_ink(coverage, coverage)`` gives, where that is known already.
 
     Returns:
         The coverage with ink moved between rows; the input itself where no row touches another's steep ink.
     """
-    if not lendable_ink(coverage, coverage).any():
+    if not (lendable_ink(coverage, coverage) if lendable is None else lendable).any():
         return coverage
     coverage, lost = settle_claims(coverage, bands)
     own = coverage

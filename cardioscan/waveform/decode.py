@@ -180,11 +180,9 @@ def _checked(
 
 def _find_rows(coverage: NDArray[np.uint8], template: PageTemplate, options: DecodingOptions) -> list[_Row | None]:
     """The stroke of every row; None for a row that does not show enough of one."""
-    lent = lendable_ink(coverage, coverage) if options.crossing else np.zeros(0, np.uint8)
-    crossing = bool(lent.any())
-    bands = Bands.of(template, options).around(np.maximum(coverage, lent) if crossing else coverage)
-    if crossing:
-        coverage = share_ink(coverage, bands)
+    lendable = lendable_ink(coverage, coverage) if options.crossing else np.zeros_like(coverage)
+    bands = Bands.of(template, options).around(np.maximum(coverage, lendable))
+    coverage = share_ink(coverage, bands, lendable)
     paths = bands.explaining_paths(coverage)
     entries = bands.entries(paths)
     columns = np.arange(bands.left, bands.right).astype(np.float64)

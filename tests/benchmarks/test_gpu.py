@@ -61,7 +61,7 @@ def test_only_a_gpu_says_what_another_would_take(
 
 def test_an_engine_of_another_name_is_refused() -> None:
     with pytest.raises(ValueError, match="eager, compiled"):
-        gpu.engine_of("label_detector", torch.nn.Identity(), torch.zeros(1), "tensorrt")
+        gpu.engine_of(torch.nn.Identity(), torch.zeros(1), "tensorrt")
 
 
 def test_a_network_is_measured_against_costs_from_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
