@@ -40,6 +40,8 @@ class DigitizerOptions:
         phase_refinement: refine the lattice by the phase of the printed grid.
         line_refinement: refine the lattice by the profile of every printed line.
         line_rounds: how often that is done before the traces are looked for, and again once the ink is known.
+        line_fading: share of their darkness that the printed 5 mm lines, vertical and horizontal, lose before the traces
+            are looked for.
         separators: time the trace around the bars between leads by where these are found.
         crossing: let a row claim steep ink of other rows that its own strokes run into.
         second_pass: when to extract again on the page as flattened with the ink left out: ``auto`` (on pictures without
@@ -63,6 +65,7 @@ class DigitizerOptions:
     phase_refinement: bool = True
     line_refinement: bool = True
     line_rounds: tuple[int, int] = (1, 2)
+    line_fading: tuple[float, float] = (0.45, 0.3)
     separators: bool = True
     crossing: bool = True
     second_pass: str = "auto"

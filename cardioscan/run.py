@@ -17,6 +17,7 @@ from cardioscan import alignment, signal
 from cardioscan.confidence import lead_features, page_noise_mv, trust
 from cardioscan.digitization import Digitization, DigitizerOptions, Progress
 from cardioscan.errors import PageRefusedError, RefusalCode, StageError
+from cardioscan.fading import fade_lines
 from cardioscan.geometry import Floats, area_resize, dominant_orientation, jacobians, transform_points
 from cardioscan.gridlines import refine_lines
 from cardioscan.homography import LabelKeypoints, fit_homography
@@ -309,7 +310,9 @@ class PageRun:
     def _cover(self) -> None:
         """Ask the network for the coverage (4, 1700, 2200) of the flat page."""
         assert self.rectified is not None
-        self.coverage = self._infer("waveform_extractor", "page", _planes(self.rectified))["row_coverage"][0]
+        with self._timed("rectification"):
+            faded = fade_lines(self.rectified, *self.options.line_fading, self.template)
+        self.coverage = self._infer("waveform_extractor", "page", _planes(faded))["row_coverage"][0]
 
     def _settle(self) -> None:
         """Refine the lattice with the ink left out and carry the coverage over to it."""

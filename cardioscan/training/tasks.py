@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cardioscan.errors import StageError
+from cardioscan.fading import fade_lines
 from cardioscan.measure import compare
 from cardioscan.networks.blocks import coordinate_map
 from cardioscan.networks.models import MAP_STRIDE, nominal_lattice
@@ -143,6 +144,9 @@ class WaveformTask:
     begins, a share ``beat_on_line`` has one beside a vertical 5 mm line, on a share ``low_leads`` traces run through
     the letters of their names.
 
+    The pipeline fades the 5 mm lines before it asks the network (:mod:`cardioscan.fading`); of a share ``faded`` of the
+    strips they are, by more or less than there.
+
     Figures: IoU of the coverage; the trace's error in px where it is found; and the signals that the decoder reads from
     the network's coverage against those that it reads from the true one, dB.
     """
@@ -151,6 +155,8 @@ class WaveformTask:
     beat_first = 0.2
     beat_on_line = 0.1
     low_leads = 0.1
+    faded = 0.75
+    fading = (0.2, 0.8)
     strip_width = 384
     strip_height = 1216
 
@@ -173,8 +179,12 @@ class WaveformTask:
         beat_s = self._beat_time(region, rng)
         page = draw_page(self.signals, records, recipe.variety, rng, beat_s, self.low_leads)
         strip = waveform_strip(page, recipe, region, rng)
+        image = strip.image
+        if rng.random() < self.faded:
+            vertical, horizontal = rng.uniform(*self.fading, 2)
+            image = fade_lines(image, vertical, horizontal * (rng.random() < 0.6), origin=strip.origin)
         return {
-            "image": np.ascontiguousarray(strip.image.transpose(2, 0, 1)),
+            "image": np.ascontiguousarray(image.transpose(2, 0, 1)),
             "coverage": strip.coverage,
             "origin": np.array(strip.origin, np.float32),
         }

@@ -1,0 +1,107 @@
+"""Fading the printed 5 mm lines of a flat page before the trace is looked for.
+
+The extractor places steep strokes by their edges, and a line that runs beside a stroke has edges too: on black-and-white
+scans it takes the line's edge for the stroke's, and coloured lines draw it a little as well. Once the lattice is settled
+every line's place is known, so what a line takes from the paper's brightness can be measured along it and given
+back in part. The trace stays as dark as the line has left it: on a coloured grid it is seen whole, and on a
+black-and-white scan, where line and trace are one black, only what lies within the line's width fades.
+
+What a line takes is a median along hundreds of pixels, so short strokes do not enter it. Where a long one runs along a
+line (a deep S wave, a level baseline), the page's other lines tell what a line can take.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from cardioscan.page import STANDARD_PAGE, PageTemplate
+
+__all__ = ["fade_lines"]
+
+Image = NDArray[np.uint8]
+FloatMap = NDArray[np.float32]
+
+_HALF_PX: Final = 2
+"""A line, blurred as in a photograph, is so many pixels wide to either side of its middle."""
+_BESIDE_PX: Final = 4
+"""The paper is looked at so far to either side: halfway to the next thin line."""
+_ALONG_PX: Final = 394
+"""Ten squares: the window along a line whose median counts."""
+_EVERY: Final = 3
+"""So many pixels along a line are one reading of its median, for neighbours say much the same."""
+_AT_MOST: Final = 1.5
+"""A line takes at most so many times what the page's lines take there (median)."""
+
+
+def fade_lines(
+    page: Image,
+    vertical: float,
+    horizontal: float,
+    template: PageTemplate = STANDARD_PAGE,
+    origin: tuple[int, int] = (0, 0),
+) -> Image:
+    """The page with its 5 mm lines faded.
+
+    Args:
+        page: (h, w, 3) uint8, a flat page in the reference frame or a part of it.
+        vertical: share of their darkness that the vertical lines lose, 0 to 1.
+        horizontal: likewise for the horizontal ones.
+        template: the printed page.
+        origin: (x, y) px of the part's first pixel in the reference frame.
+
+    Returns:
+        (h, w, 3) uint8, a new array: nowhere darker than ``page``, and equal to it farther than 2.5 px from the lines.
+    """
+    given = np.zeros(page.shape, np.uint8)
+    for axis, share, start, count in (
+        (0, vertical, template.grid_x0 - origin[0], template.n_vertical_lines),
+        (1, horizontal, template.grid_y0 - origin[1], template.n_horizontal_lines),
+    ):
+        # Lines are upright in what is worked on; writing to the view of ``given`` writes to it.
+        upright, onto = (page, given) if axis == 0 else (page.transpose(1, 0, 2), given.transpose(1, 0, 2))
+        places = np.round(start + template.grid_pitch * np.arange(count)).astype(int)
+        places = places[(places >= _BESIDE_PX) & (places < upright.shape[1] - _BESIDE_PX)]
+        if share > 0 and places.size:
+            columns = (places[:, None] + np.arange(-_HALF_PX, _HALF_PX + 1)).ravel()
+            back = _along(share * _deficit(upright, places), upright.shape[0])
+            onto[:, columns] = np.maximum(onto[:, columns], back.reshape(len(back), -1, 3))
+    return np.asarray(cv2.add(page, given), np.uint8)
+
+
+def _deficit(page: Image, places: NDArray[np.int_]) -> FloatMap:
+    """What upright lines take from the paper's brightness.
+
+    Args:
+        page: (h, w, 3) uint8.
+        places: (n,) columns of the lines.
+
+    Returns:
+        (windows, n, 5, 3) float32, 0 or more, by the column's offset from its line, -2 to 2 px; windows divide the
+        height evenly.
+    """
+    windows = max(1, round(page.shape[0] / _ALONG_PX))
+    bounds = np.linspace(0, page.shape[0], windows + 1).round().astype(int)
+    offsets = np.array([-_BESIDE_PX, *range(-_HALF_PX, _HALF_PX + 1), _BESIDE_PX])
+    columns = (places[:, None] + offsets).ravel()
+    typical = np.empty((windows, len(places), len(offsets), 3), np.float32)
+    for window, (first, last) in enumerate(zip(bounds[:-1], bounds[1:], strict=True)):
+        read = page[first:last:_EVERY, columns]
+        middle = len(read) // 2
+        typical[window] = np.partition(read, middle, axis=0)[middle].reshape(typical.shape[1:])
+    paper = np.maximum(typical[:, :, :1], typical[:, :, -1:])
+    deficit = np.maximum(paper - typical[:, :, 1:-1], 0)
+    return np.asarray(np.minimum(deficit, _AT_MOST * np.median(deficit, axis=1, keepdims=True)), np.float32)
+
+
+def _along(values: FloatMap, height: int) -> Image:
+    """Values (windows, ...) of windows that divide a height evenly, linearly from middle to middle: (height, ...)."""
+    last = len(values) - 1
+    at = np.clip((np.arange(height) + 0.5) * len(values) / height - 0.5, 0, last)
+    before = np.minimum(at.astype(int), max(last - 1, 0))
+    part = (at - before).astype(np.float32).reshape(-1, *[1] * (values.ndim - 1))
+    after = np.minimum(before + 1, last)
+    return np.asarray(values[before] * (1 - part) + values[after] * part + 0.5, np.float32).astype(np.uint8)
