@@ -40,8 +40,8 @@ class DigitizerOptions:
         phase_refinement: refine the lattice by the phase of the printed grid.
         line_refinement: refine the lattice by the profile of every printed line.
         line_rounds: how often that is done before the traces are looked for, and again once the ink is known.
-        line_fading: share of their darkness that the printed 5 mm lines, vertical and horizontal, lose before the traces
-            are looked for.
+        line_fading: share of their darkness, 0 to 1, that the printed 5 mm lines (vertical, horizontal) lose before the
+            traces are looked for.
         separators: time the trace around the bars between leads by where these are found.
         crossing: let a row claim steep ink of other rows that its own strokes run into.
         second_pass: when to extract again on the page as flattened with the ink left out: ``auto`` (on pictures without

@@ -1,10 +1,10 @@
 """Fading the printed 5 mm lines of a flat page before the trace is looked for.
 
-The extractor places steep strokes by their edges, and a line that runs beside a stroke has edges too: on black-and-white
-scans it takes the line's edge for the stroke's, and coloured lines draw it a little as well. Once the lattice is settled
-every line's place is known, so what a line takes from the paper's brightness can be measured along it and given
-back in part. The trace stays as dark as the line has left it: on a coloured grid it is seen whole, and on a
-black-and-white scan, where line and trace are one black, only what lies within the line's width fades.
+The extractor places steep strokes by their edges, and a line that runs beside a stroke has edges too: on
+black-and-white scans it takes the line's edge for the stroke's, and coloured lines draw it a little as well. Once the
+lattice is settled every line's place is known, so what a line takes from the paper's brightness can be measured along
+it and given back in part. The trace stays as dark as the line has left it: on a coloured grid it is seen whole, and on
+a black-and-white scan, where line and trace are one black, only what lies within the line's width fades.
 
 What a line takes is a median along hundreds of pixels, so short strokes do not enter it. Where a long one runs along a
 line (a deep S wave, a level baseline), the page's other lines tell what a line can take.

@@ -34,7 +34,7 @@ from cardioscan.separators import measure_separators, time_shift
 from cardioscan.sources import CATEGORIES
 from cardioscan.sources.preprocessing import preprocess
 from cardioscan.sources.quality import quality_score
-from cardioscan.surfaces import smooth_lattice
+from cardioscan.surfaces import robust_lattice
 from cardioscan.waveform import DecodedPage, DecodingOptions, decode_rows
 
 __all__ = ["SURE_CATEGORY", "PageRun", "thumbnail_planes"]
@@ -49,6 +49,8 @@ _SURE_LATTICE: Final = 0.4
 _LEAST_NAMES: Final = 6
 _WHOLE_LATTICE: Final = 0.7
 _SMOOTH_START: Final = 100.0
+_DOUBT_PX: Final = (3.0, 1.5)
+"""By so many px of the reference frame a node leaves that smooth surface and counts a quarter; one round each."""
 _COLOURLESS: Final = 3.0
 _LEAST_READ: Final = 0.2
 _SCATTERED: Final = 0.6
@@ -282,7 +284,7 @@ class PageRun:
             raise StageError(RefusalCode.GRID_NOT_FOUND, "No printed grid was found where the lead names say it is.")
         if not report.converged:
             self.certainty *= _UNSETTLED_CERTAINTY if trusted else _UNSETTLED_CERTAINTY**2
-        return nodes if trusted and not report.converged else refined
+        return self._smoothed(nodes) if trusted and not report.converged else refined
 
     def extract(self) -> None:
         """Stage 2: coverage of the rows, and the traces in it."""
@@ -347,7 +349,9 @@ class PageRun:
     def _smoothed(self, nodes: Floats) -> Floats:
         """The nodes without what single ones are off by: the phase's windows, wider than a square, cannot see that."""
         base = transform_points(self.homography, self.template.lattice())
-        return base + smooth_lattice(nodes - base, np.ones(base.shape[:2]), _SMOOTH_START)
+        pitch = float(np.median(np.linalg.norm(np.diff(base, axis=1), axis=-1)))
+        scales = tuple(px * pitch / self.template.grid_pitch for px in _DOUBT_PX)
+        return base + robust_lattice(nodes - base, np.ones(base.shape[:2]), _SMOOTH_START, scales)[0]
 
     def finish(self) -> Digitization:
         """Post-process the signals and make the record."""

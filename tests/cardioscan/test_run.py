@@ -112,3 +112,49 @@ def test_scattered_pieces_are_refused_unless_some_lead_can_be_believed(
         assert caught.value.code == RefusalCode.TRACE_NOT_FOUND
     else:
         run._refuse_guesses(signals, confidence)
+
+
+def test_where_the_grid_does_not_settle_single_nodes_of_the_network_have_no_say() -> None:
+    """A scan on which no grid is to be seen: nodes come back without their noise and without those that are wrong."""
+    rng = np.random.default_rng(11)
+    run = PageRun(OnnxBackend(), DigitizerOptions(), "page")
+    scale = 1.2
+    run.image = rng.integers(190, 250, (2100, 2700, 3), np.uint8)
+    run.homography = np.diag([scale, scale, 1.0])
+    true = scale * STANDARD_PAGE.lattice()
+    true[..., 0] += 6 * np.sin(true[..., 1] / 800)  # the paper bends
+    seen = true + rng.normal(0, 0.8, true.shape)
+    seen[rng.random(true.shape[:2]) < 0.02] += (9, -9)
+    base = run._refined(seen, trusted=True)
+    assert not run.diagnostics["phase"]["converged"]
+    error = np.linalg.norm(base - true, axis=-1)
+    assert np.sqrt(np.mean(error**2)) < 0.35
+    assert error.max() < 1.2
+
+
+class Listener:
+    """The released networks, and what each was last shown."""
+
+    def __init__(self) -> None:
+        self.backend, self.shown = OnnxBackend(), {}
+
+    def infer(self, model: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        self.shown[model] = inputs
+        return self.backend.infer(model, inputs)
+
+
+@pytest.mark.parametrize("shares", [(0.0, 0.0), (0.5, 0.2)])
+def test_the_extractor_is_shown_the_page_with_its_lines_faded(shares: tuple[float, float]) -> None:
+    listener = Listener()
+    run = PageRun(listener, DigitizerOptions(line_fading=shares), "page")
+    page = np.full((STANDARD_PAGE.height, STANDARD_PAGE.width, 3), 240, np.uint8)
+    lines = np.round(STANDARD_PAGE.lattice()).astype(int)[1:-1, 1:-1]  # the outermost leave the page
+    x, y = lines[20, 30]
+    page[:, lines[0, :, 0]] = 40
+    page[lines[:, 0, 1]] = 40
+    run.rectified = page.copy()
+    run._cover()
+    shown = listener.shown["waveform_extractor"]["page"][0].transpose(1, 2, 0)
+    assert np.abs(shown[y + 15, x] - (40 + 200 * shares[0])).max() <= 1
+    assert np.abs(shown[y, x + 15] - (40 + 200 * shares[1])).max() <= 1
+    assert np.array_equal(run.rectified, page)  # what is drawn and kept has its lines
