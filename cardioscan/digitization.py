@@ -65,7 +65,7 @@ class DigitizerOptions:
     phase_refinement: bool = True
     line_refinement: bool = True
     line_rounds: tuple[int, int] = (1, 2)
-    line_fading: tuple[float, float] = (0.45, 0.3)
+    line_fading: tuple[float, float] = (0.55, 0.4)
     separators: bool = True
     crossing: bool = True
     second_pass: str = "auto"
