@@ -167,7 +167,8 @@ def test_nobody_is_kept_waiting_where_it_is_closed(temporary: Path, tmp_path: Pa
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_a_signal_leaves_nothing_behind(temporary: Path, tmp_path: Path, number: signal.Signals) -> None:
-    with start("-", "-o", tmp_path / "out") as process:
+    # Tests that run under nohup ignore SIGHUP, and so would the process.
+    with start("-", "-o", tmp_path / "out", preexec_fn=lambda: signal.signal(number, signal.SIG_DFL)) as process:
         assert process.stdin is not None
         process.stdin.write(bytes(3_000_000))  # more than a pipe holds: when this returns, it is being read
         process.stdin.flush()
