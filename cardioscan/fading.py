@@ -56,19 +56,23 @@ def fade_lines(
     Returns:
         (h, w, 3) uint8, a new array: nowhere darker than ``page``, and equal to it farther than 2.5 px from the lines.
     """
+    height, width = page.shape[:2]
     given = np.zeros(page.shape, np.uint8)
     for axis, share, start, count in (
         (0, vertical, template.grid_x0 - origin[0], template.n_vertical_lines),
         (1, horizontal, template.grid_y0 - origin[1], template.n_horizontal_lines),
     ):
-        # Lines are upright in what is worked on; writing to the view of ``given`` writes to it.
-        upright, onto = (page, given) if axis == 0 else (page.transpose(1, 0, 2), given.transpose(1, 0, 2))
+        upright = page if axis == 0 else page.transpose(1, 0, 2)
         places = np.round(start + template.grid_pitch * np.arange(count)).astype(int)
         places = places[(places >= _BESIDE_PX) & (places < upright.shape[1] - _BESIDE_PX)]
         if share > 0 and places.size:
+            deficit = _deficit(upright, places)
+            back = np.zeros((len(deficit), upright.shape[1], 3), np.uint8)
             columns = (places[:, None] + np.arange(-_HALF_PX, _HALF_PX + 1)).ravel()
-            back = _along(share * _deficit(upright, places), upright.shape[0])
-            onto[:, columns] = np.maximum(onto[:, columns], back.reshape(len(back), -1, 3))
+            back[:, columns] = (share * deficit + 0.5).astype(np.uint8).reshape(len(deficit), -1, 3)
+            back = back if axis == 0 else np.ascontiguousarray(back.transpose(1, 0, 2))
+            # Linear from the middle of one window to that of the next.
+            given = np.maximum(given, cv2.resize(back, (width, height), interpolation=cv2.INTER_LINEAR))
     return np.asarray(cv2.add(page, given), np.uint8)
 
 
@@ -95,13 +99,3 @@ def _deficit(page: Image, places: NDArray[np.int_]) -> FloatMap:
     paper = np.maximum(typical[:, :, :1], typical[:, :, -1:])
     deficit = np.maximum(paper - typical[:, :, 1:-1], 0)
     return np.asarray(np.minimum(deficit, _AT_MOST * np.median(deficit, axis=1, keepdims=True)), np.float32)
-
-
-def _along(values: FloatMap, height: int) -> Image:
-    """Values (windows, ...) of windows that divide a height evenly, linearly from middle to middle: (height, ...)."""
-    last = len(values) - 1
-    at = np.clip((np.arange(height) + 0.5) * len(values) / height - 0.5, 0, last)
-    before = np.minimum(at.astype(int), max(last - 1, 0))
-    part = (at - before).astype(np.float32).reshape(-1, *[1] * (values.ndim - 1))
-    after = np.minimum(before + 1, last)
-    return np.asarray(values[before] * (1 - part) + values[after] * part + 0.5, np.float32).astype(np.uint8)
