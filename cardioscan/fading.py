@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from cardioscan.geometry import Floats
 from cardioscan.page import STANDARD_PAGE, PageTemplate
 
 __all__ = ["fade_lines"]
@@ -56,24 +57,32 @@ def fade_lines(
     Returns:
         (h, w, 3) uint8, a new array: nowhere darker than ``page``, and equal to it farther than 2.5 px from the lines.
     """
-    height, width = page.shape[:2]
-    given = np.zeros(page.shape, np.uint8)
-    for axis, share, start, count in (
-        (0, vertical, template.grid_x0 - origin[0], template.n_vertical_lines),
-        (1, horizontal, template.grid_y0 - origin[1], template.n_horizontal_lines),
-    ):
-        upright = page if axis == 0 else page.transpose(1, 0, 2)
-        places = np.round(start + template.grid_pitch * np.arange(count)).astype(int)
-        places = places[(places >= _BESIDE_PX) & (places < upright.shape[1] - _BESIDE_PX)]
-        if share > 0 and places.size:
-            deficit = _deficit(upright, places)
-            back = np.zeros((len(deficit), upright.shape[1], 3), np.uint8)
-            columns = (places[:, None] + np.arange(-_HALF_PX, _HALF_PX + 1)).ravel()
-            back[:, columns] = (share * deficit + 0.5).astype(np.uint8).reshape(len(deficit), -1, 3)
-            back = back if axis == 0 else np.ascontiguousarray(back.transpose(1, 0, 2))
-            # Linear from the middle of one window to that of the next.
-            given = np.maximum(given, cv2.resize(back, (width, height), interpolation=cv2.INTER_LINEAR))
+    size = (page.shape[1], page.shape[0])
+    lines = template.lattice() - origin
+    # Both are enlarged linearly, from the middle of one window to that of the next.
+    upright = _given_back(page, lines[0, :, 0], vertical)
+    level = _given_back(page.transpose(1, 0, 2), lines[:, 0, 1], horizontal).transpose(1, 0, 2)
+    given = np.maximum(*(cv2.resize(np.ascontiguousarray(back), size) for back in (upright, level)))
     return np.asarray(cv2.add(page, given), np.uint8)
+
+
+def _given_back(page: Image, lines: Floats, share: float) -> Image:
+    """What a share of the darkness of upright lines is, (windows, w, 3) uint8, 0 away from them.
+
+    Args:
+        page: (h, w, 3) uint8.
+        lines: (n,) px, the lines' x; those too close to the page's sides for their paper to be seen are left out.
+        share: 0 to 1.
+    """
+    places = np.round(lines).astype(int)
+    places = places[(places >= _BESIDE_PX) & (places < page.shape[1] - _BESIDE_PX)]
+    if share == 0 or not places.size:
+        return np.zeros((1, page.shape[1], 3), np.uint8)
+    deficit = _deficit(page, places)
+    back = np.zeros((len(deficit), page.shape[1], 3), np.uint8)
+    columns = (places[:, None] + np.arange(-_HALF_PX, _HALF_PX + 1)).ravel()
+    back[:, columns] = (share * deficit + 0.5).astype(np.uint8).reshape(len(deficit), -1, 3)
+    return back
 
 
 def _deficit(page: Image, places: NDArray[np.int_]) -> FloatMap:

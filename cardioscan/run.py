@@ -269,7 +269,7 @@ class PageRun:
         return transform_points(to_image, lattice.nodes), True
 
     def _refined(self, nodes: Floats, trusted: bool) -> Floats:
-        """The nodes moved onto the printed lines; as they were where that fails and the network has seen them."""
+        """The nodes moved onto the printed lines; smooth alone where that fails and the network has seen them."""
         assert self.image is not None
         refined, report = refine_nodes(self.image, self._smoothed(nodes), self.template)
         self.diagnostics["phase"] = {
@@ -347,7 +347,11 @@ class PageRun:
         return True
 
     def _smoothed(self, nodes: Floats) -> Floats:
-        """The nodes without what single ones are off by: the phase's windows, wider than a square, cannot see that."""
+        """A smooth surface through the nodes, those far from it left out.
+
+        The phase's windows, wider than a square, cannot see what single nodes are off by; and where single lines are
+        measured, how stiff the page is is told by how well nodes predict their neighbours.
+        """
         base = transform_points(self.homography, self.template.lattice())
         pitch = float(np.median(np.linalg.norm(np.diff(base, axis=1), axis=-1)))
         scales = tuple(px * pitch / self.template.grid_pitch for px in _DOUBT_PX)
