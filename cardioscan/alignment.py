@@ -32,6 +32,8 @@ from cardioscan.homography import Alignment, LabelKeypoints, fit_homography
 from cardioscan.page import STANDARD_PAGE, PageTemplate
 
 __all__ = [
+    "INPUT_SIZE",
+    "MARGIN_GREY",
     "N_VIEWS",
     "Alignment",
     "LabelKeypoints",
@@ -50,6 +52,10 @@ __all__ = [
 
 Image = NDArray[np.uint8]
 
+INPUT_SIZE: Final = (1440, 1152)
+"""Width and height of the label detector's input, px."""
+MARGIN_GREY: Final = 128
+"""What is put around a picture that does not fill it."""
 N_VIEWS: Final = 4
 """Views of flip test-time augmentation: as is, left-right, upside-down, both."""
 
@@ -60,7 +66,7 @@ _EXPECTED_CELLS = 12.0
 
 
 def letterbox(
-    image: Image, width: int = 1440, height: int = 1152, fill: int = 128, turn: bool = True
+    image: Image, width: int = INPUT_SIZE[0], height: int = INPUT_SIZE[1], fill: int = MARGIN_GREY, turn: bool = True
 ) -> tuple[Image, Floats]:
     """Fit a picture into the network's input, aspect kept, centred, the rest filled with grey.
 
@@ -214,13 +220,13 @@ def warp_to_aligned(
 ) -> Image:
     """Warp a picture (H, W, 3) uint8 into the aligned frame: (1152, 1440, 3) uint8 on the standard page.
 
-    A picture with more than 1.5 px for a px of the aligned frame is shrunk by area averaging first: thin grid lines
-    would alias otherwise.
+    A picture with more than 1.25 px for a px of the aligned frame is shrunk or blurred first: thin grid lines would
+    alias otherwise.
     """
     aligned = template.aligned
     middle = aligned.from_reference(np.array([[template.width / 2, template.height / 2]]))
     scale = float(stretch(jacobians(np.linalg.inv(image_to_aligned), middle)[0])[0][0])
-    small, shrinking = shrink(image, scale if scale > 1.5 else 1.0)
+    small, shrinking = shrink(image, scale)
     matrix = image_to_aligned @ np.linalg.inv(shrinking)
     size = (aligned.width, aligned.height)
     warped = cv2.warpPerspective(small, matrix, size, flags=cv2.INTER_LINEAR, borderValue=(fill, fill, fill))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, Literal
@@ -111,7 +112,7 @@ class Digitization:
         labels: (n, 3) float64: class id, x, y in ``image`` px of the lead names that the alignment rests on; None
             before stage 0.
         lattice: (44, 57, 2) float64 (x, y) px in ``image`` of the 5 mm nodes; None before stage 1.
-        rectified: (1700, 2200, 3) uint8 RGB; None before stage 1 is through.
+        flatten: gives the flat page; None before stage 1 is through. See ``rectified``.
         row_coverage: (4, 1700, 2200) uint8 as the waveform extractor answered; None before stage 2.
         lead_features: (12, 9) float64, what the leads' confidence rests on (``cardioscan.confidence``); None where
             refused.
@@ -123,7 +124,15 @@ class Digitization:
     traces: Mapping[str, Floats] = field(default_factory=dict)
     labels: Floats | None = None
     lattice: Floats | None = None
-    rectified: Image | None = None
+    flatten: Callable[[], Image] | None = None
     row_coverage: Image | None = None
     lead_features: Floats | None = None
     certainty: float = 1.0
+
+    @cached_property
+    def rectified(self) -> Image | None:
+        """The flat page (1700, 2200, 3) uint8 RGB, sampled when it is first asked for; None before stage 1 is through.
+
+        Signals are read from the coverage, so whoever wants them alone is spared this.
+        """
+        return None if self.flatten is None else self.flatten()

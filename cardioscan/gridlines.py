@@ -30,7 +30,7 @@ from scipy.ndimage import spline_filter1d
 from cardioscan.geometry import Floats, slide_nodes
 from cardioscan.gridphase import channel_range, line_distances
 from cardioscan.page import STANDARD_PAGE, PageTemplate
-from cardioscan.rectification import dense_map, sample_page, soften
+from cardioscan.rectification import PageMap
 from cardioscan.surfaces import robust_lattice, smooth_lattice, stiffest_that_predicts
 
 __all__ = ["LineReport", "measure_lines", "refine_lines"]
@@ -97,41 +97,40 @@ class LineReport:
 def refine_lines(
     image: NDArray[np.uint8],
     nodes: Floats,
+    page: tuple[NDArray[np.uint8], NDArray[np.bool_]],
     template: PageTemplate = STANDARD_PAGE,
     ink: NDArray[np.uint8] | None = None,
     rounds: int = 2,
-    softened: bool = False,
-    page: tuple[NDArray[np.uint8], NDArray[np.bool_]] | None = None,
-) -> tuple[Floats, LineReport]:
+    begun: Floats | None = None,
+) -> tuple[Floats, Floats | None, LineReport]:
     """Move the nodes of a lattice onto the printed lines, one by one.
 
     Args:
-        image: the original picture, (H, W, 3) uint8.
+        image: the picture, (H, W, 3) uint8, as :func:`cardioscan.rectification.soften` gives it.
         nodes: (n_horizontal_lines, n_vertical_lines, 2) float64, (x, y) px of the picture, within about 3 px of the
             page of the truth; smooth, since what is known about single nodes comes from here alone.
+        page: the flat page that the nodes give, or with ``begun`` those that came out then, and where it is valid.
         template: the printed page.
-        ink: (height, width) uint8 in the flat page that ``nodes`` give: where trace is, 255 = certainly. It is left
-            out, or a QRS beside a line would pull it.
-        rounds: how often the page is flattened and measured anew; the displacement is always smoothed as a whole.
-        softened: whether the picture has been through :func:`cardioscan.rectification.soften` already.
-        page: the flat page that ``nodes`` give, with where it is valid, if it has been sampled already.
+        ink: (height, width) uint8 in that flat page: where trace is, 255 = certainly. It is left out, or a QRS beside
+            a line would pull it. Where it is known the last round settles how supple the lattice is to be.
+        rounds: how often the page is measured; it is flattened anew in between. The displacement is always smoothed as
+            a whole.
+        begun: the displacement that an earlier call has come to, from the same nodes.
 
     Returns:
-        The nodes, same shape, and a report.
+        The nodes, same shape; their displacement against ``nodes``, same shape, (x, y) px of the reference frame, None
+        where nothing was measured; and a report.
     """
     start = np.asarray(nodes, np.float64)
-    flat = template.lattice()
-    moved = np.zeros_like(flat)
-    current = start
+    moved = begun
+    current = start if moved is None else start + slide_nodes(start, moved, template.grid_pitch)
     known_ink = None if ink is None else _grown(ink)
     report = LineReport(False, 0.0, float("nan"), 0.0, (0.0, 0.0))
     for turn in range(rounds):
-        if page is None:
-            maps = dense_map(current, template, template.width, template.height)
-            if not softened:
-                image, softened = soften(image, maps), True
-            page = sample_page(image, maps, sharp=False)
-        (flattened, valid), page = page, None
+        if turn > 0:
+            page_map = PageMap.of(current, template)
+            page = page_map.sample(image, sharp=False), page_map.inside(image.shape)
+        flattened, valid = page
         dark, bright = channel_range(flattened)
         open_ = _open(bright, valid, known_ink, template)
         field = _flattened(dark, open_)
@@ -140,11 +139,11 @@ def refine_lines(
             measured, variance = measure_lines(field, open_, axis, template)
             shares.append(float(np.isfinite(variance).mean()))
             if shares[-1] < _MIN_MEASURED:
-                return (current if report.applied else start), report
+                return current, moved, report
             errors.append(float(np.sqrt(np.median(variance[np.isfinite(variance)]))))
-            surface, raster = _surface(
-                moved[..., axis] + measured, variance, axis, template, settle=turn == rounds - 1 > 0
-            )
+            total = measured if moved is None else moved[..., axis] + measured
+            settle = ink is not None and turn == rounds - 1
+            surface, raster = _surface(total, variance, axis, template, settle)
             surfaces.append(surface)
             rasters.append(raster)
         moved = np.stack(surfaces, axis=-1)
@@ -156,7 +155,7 @@ def refine_lines(
             float(np.median(np.linalg.norm(moved, axis=-1))),
             (round(rasters[0], 3), round(rasters[1], 3)),
         )
-    return current, report
+    return current, moved, report
 
 
 def measure_lines(

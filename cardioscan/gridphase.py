@@ -82,12 +82,6 @@ def grown_ink(ink: NDArray[Any], margin_px: float, template: PageTemplate) -> Fl
     return np.asarray(np.clip(small, 0, 1), np.float32)
 
 
-def inside_picture(maps: tuple[FloatMap, FloatMap], shape: tuple[int, ...]) -> FloatMap:
-    """1 where a map points into a picture of this shape, else 0."""
-    x, y = maps
-    return ((x >= 0) & (x <= shape[1] - 1) & (y >= 0) & (y <= shape[0] - 1)).astype(np.float32)
-
-
 def channel_range(page: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """The darkest and the brightest channel of every pixel: (h, w) uint8 each (ten times as fast as over the axis)."""
     red, green, blue = cv2.split(page)

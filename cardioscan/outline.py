@@ -16,13 +16,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cardioscan.geometry import Floats, area_resize, shrink, transform_points
+from cardioscan.geometry import Floats, area_resize, resize_matrix, shrink, transform_points
 from cardioscan.gridphase import channel_range
 
 __all__ = ["Outline", "find_outline", "straighten"]
 
 _WORK_PX: Final = 1800
 """Longer side of the picture that is searched: a square of a page that fills a third of it is still 8 px wide."""
+_CELL_PX: Final = 4
 _WINDOW_PX: Final = 71
 _BACKGROUND_PX: Final = 6.0
 _MIN_ENERGY: Final = 3.0
@@ -66,19 +67,24 @@ def find_outline(image: NDArray[np.uint8]) -> Outline | None:
     Returns:
         Its outline; None where no connected region looks ruled.
     """
+    if min(image.shape[:2]) < _WINDOW_PX:
+        return None
     score, to_map = _ruledness(image)
     level = (np.clip(score, 0, 1) * 255).astype(np.uint8)
     threshold, _ = cv2.threshold(level, 0, 255, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
     mask = (level > max(float(threshold) * 0.6, 255 * _MIN_SCORE)).astype(np.uint8)
-    mask = cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((_WINDOW_PX // 4,) * 2, np.uint8))
-    mask = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, np.ones((_WINDOW_PX,) * 2, np.uint8))
+    side = _WINDOW_PX // _CELL_PX
+    mask = cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((side // 4 + 1,) * 2, np.uint8))
+    mask = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, np.ones((side,) * 2, np.uint8))
     count, parts, stats, _ = cv2.connectedComponentsWithStats(mask)
     if count < 2:
         return None
     largest = 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA]))
     part = (parts == largest).astype(np.uint8)
     contours, _ = cv2.findContours(part, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-    hull = cv2.convexHull(max(contours, key=cv2.contourArea))[:, 0].astype(np.float64)
+    middles = max(contours, key=cv2.contourArea).reshape(-1, 1, 2)
+    rims = middles + np.array([[-0.5, -0.5], [0.5, -0.5], [0.5, 0.5], [-0.5, 0.5]])  # a cell is four pixels wide
+    hull = cv2.convexHull(rims.reshape(-1, 2).astype(np.float32))[:, 0].astype(np.float64)
     corners = _quadrilateral(hull)
     area = cv2.contourArea(corners.astype(np.float32))
     share = float(area / part.size)
@@ -110,35 +116,44 @@ def straighten(
     matrix = cv2.getPerspectiveTransform(outline.corners.astype(np.float32), target.astype(np.float32))
     matrix = np.asarray(matrix, np.float64)
     reduction = float(np.sqrt(cv2.contourArea(outline.corners.astype(np.float32)) / np.prod(size)))
-    # Shrinking by a warp alone aliases the grid.
-    small, shrinking = shrink(image, reduction if reduction > 1.5 else 1.0)
+    small, shrinking = shrink(image, reduction)  # a warp alone aliases the grid
     through = matrix @ np.linalg.inv(shrinking)
     view = cv2.warpPerspective(small, through, (width, height), flags=cv2.INTER_LINEAR, borderValue=(fill, fill, fill))
     return np.asarray(view, np.uint8), matrix
 
 
 def _ruledness(image: NDArray[np.uint8]) -> tuple[NDArray[np.float32], Floats]:
-    """(h, w) float32, 0..1: how much each place looks like ruled paper; and the 3x3 matrix from the picture to it."""
+    """(h, w) float32, 0..1: how much each place looks like ruled paper; and the 3x3 matrix from the picture to it.
+
+    Gradients are those of the working picture; only what windows sum up is taken together by cells first.
+    """
     scale = min(1.0, _WORK_PX / max(image.shape[:2]))
     size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
     small, matrix = area_resize(image, *size)
-    level = channel_range(small)[0].astype(np.float32)  # a line of any colour is dark in one channel
-    level -= cv2.GaussianBlur(level, (0, 0), _BACKGROUND_PX)
+    cells = (size[0] // _CELL_PX, size[1] // _CELL_PX)
+    whole = small[: cells[1] * _CELL_PX, : cells[0] * _CELL_PX]
+    dark = channel_range(whole)[0]  # a line of any colour is dark in one channel
+    coarse = cv2.resize(dark, cells, interpolation=cv2.INTER_AREA).astype(np.float32)
+    coarse = cv2.GaussianBlur(coarse, (0, 0), _BACKGROUND_PX / _CELL_PX)
+    level = cv2.subtract(dark, cv2.resize(coarse, dark.shape[::-1]), dtype=cv2.CV_32F)
     gx, gy = cv2.Sobel(level, cv2.CV_32F, 1, 0, ksize=3), cv2.Sobel(level, cv2.CV_32F, 0, 1, ksize=3)
-    energy = gx * gx + gy * gy
-    cos2, sin2 = gx * gx - gy * gy, 2 * gx * gy
-    cos4, sin4 = (cos2 * cos2 - sin2 * sin2) / (energy + 1e-3), 2 * cos2 * sin2 / (energy + 1e-3)
+    cos2, sin2 = cv2.multiply(gx, gx), cv2.multiply(gy, gy)
+    energy = cv2.add(cos2, sin2)
+    cos2, sin2 = cv2.subtract(cos2, sin2, dst=cos2), cv2.multiply(gx, gy, dst=sin2, scale=2)
     # The square root keeps a black trace from outweighing the pale grid around it.
     weight = 1 / np.sqrt(energy + 1)
+    turn = weight / (energy + 1e-3)  # cos 4a of a gradient is (cos^2 2a - sin^2 2a) of twofold terms over its energy
+    side = _WINDOW_PX // _CELL_PX
 
-    def pooled(values: NDArray[Any]) -> NDArray[np.float32]:
-        return np.asarray(cv2.boxFilter(values * weight, -1, (_WINDOW_PX, _WINDOW_PX)), np.float32)
+    def pooled(values: NDArray[Any], by: NDArray[np.float32]) -> NDArray[np.float32]:
+        small = cv2.resize(cv2.multiply(values, by), cells, interpolation=cv2.INTER_AREA)
+        return np.asarray(cv2.blur(small, (side, side)), np.float32)
 
-    total = pooled(energy)
-    fourfold = np.hypot(pooled(cos4), pooled(sin4)) / (total + 1e-3)
-    twofold = np.hypot(pooled(cos2), pooled(sin2)) / (total + 1e-3)
+    total = pooled(energy, weight)
+    fourfold = np.hypot(pooled((cos2 - sin2) * (cos2 + sin2), turn), pooled(2 * cos2 * sin2, turn)) / (total + 1e-3)
+    twofold = np.hypot(pooled(cos2, weight), pooled(sin2, weight)) / (total + 1e-3)
     score = fourfold * np.clip(1 - _ANISOTROPY_COST * twofold, 0, 1) * (total > _MIN_ENERGY)
-    return np.asarray(score, np.float32), matrix
+    return np.asarray(score, np.float32), resize_matrix(1 / _CELL_PX, 1 / _CELL_PX) @ matrix
 
 
 def _quadrilateral(hull: Floats) -> Floats:

@@ -18,20 +18,19 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cardioscan.geometry import Floats, shrink, slide_nodes, transform_points
+from cardioscan.geometry import Floats, halve, slide_nodes, transform_points
 from cardioscan.gridphase import (
     STEP,
     colourless_ink,
     grid_sources,
     grown_ink,
-    inside_picture,
     measure_displacement,
     measure_waves,
     off_grid_ink,
     unwrap,
 )
 from cardioscan.page import STANDARD_PAGE, PageTemplate
-from cardioscan.rectification import dense_map, map_ratio
+from cardioscan.rectification import PageMap
 from cardioscan.surfaces import robust_lattice, smooth_lattice, stiffest_that_predicts
 
 __all__ = ["PhaseReport", "PhaseRound", "measure_displacement", "refine_nodes", "unwrap"]
@@ -113,10 +112,10 @@ def refine_nodes(
         The nodes, same shape, and a report.
     """
     start = np.asarray(nodes, np.float64)
-    ratio = map_ratio(dense_map(start, template, template.width, template.height, STEP))
+    ratio = PageMap.of(start, template, STEP).ratio  # px of the picture for a sampled one
     # Lines are a pixel or two wide and are sampled at every second one: blurred first, or their aliases move them
     # (unblurred by 0.2 px, in waves of ten columns).
-    small, shrinking = shrink(image, ratio / 2)
+    small, shrinking = halve(image, ratio)
     sampled = ratio * float(shrinking[0, 0])
     small = np.asarray(cv2.GaussianBlur(small, (0, 0), 0.4 * STEP * sampled), np.uint8)
     current = transform_points(shrinking, start)
@@ -132,20 +131,20 @@ def refine_nodes(
     final: tuple[Floats, NDArray[Any], Floats] | None = None
     while place < len(sigmas):
         sigma = float(sigmas[place])
-        maps = dense_map(current, template, template.width, template.height, STEP)
-        page = cv2.remap(small, maps[0], maps[1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        open_ = inside_picture(maps, small.shape[:2])
+        page_map = PageMap.of(current, template, STEP)
+        page = page_map.sample(small, sharp=False, fill=None)
+        open_ = page_map.inside(small.shape, rim=0.0).astype(np.float32)
         if blocked is not None:
-            across, down = dense_map(flat, template, template.width, template.height, STEP)
+            across, down = PageMap.of(flat, template, STEP).dense()
             open_ *= 1 - cv2.remap(blocked, across / STEP, down / STEP, cv2.INTER_LINEAR)
-        candidates = grid_sources(np.asarray(page, np.uint8))
+        candidates = grid_sources(page)
         if blocked is None and done and source == "darkness" and done[-1].median_px < _NEAR_PX:
             open_ *= 1 - off_grid_ink(candidates["darkness"], open_, template)
         if source and source not in candidates:
             break
         names = [source] if source else list(candidates)
         if blocked is None and not inverted.any() and "chroma" in names:
-            open_ *= 1 - colourless_ink(np.asarray(page, np.uint8), open_)
+            open_ *= 1 - colourless_ink(page, open_)
         measured = [measure_waves(candidates[name], open_, template, sigma) for name in names]
         chosen = int(np.argmax([trust.min(axis=0).mean() for _, trust in measured]))
         if not source and names[chosen] == "chroma":

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 import cv2
@@ -28,7 +29,7 @@ from cardioscan.page import LEAD_INDEX, LEADS, SAMPLING_RATE_HZ
 from cardioscan.phase import refine_nodes
 from cardioscan.placement import place_page
 from cardioscan.record import Calibration, EcgRecord, ModelUse, Outcome, Reason
-from cardioscan.rectification import dense_map, map_between, sample_page, soften
+from cardioscan.rectification import PageMap, map_between, soften
 from cardioscan.search import SURE_NAMES, search_page
 from cardioscan.separators import measure_separators, time_shift
 from cardioscan.sources import CATEGORIES
@@ -82,10 +83,11 @@ class PageRun:
         self.corners: Floats | None = None
         self.labels: Floats | None = None
         self.nodes: Floats | None = None
-        self.rectified: Image | None = None
+        self.page_map: PageMap | None = None
         self.coverage: Image | None = None
         self._soft: Image | None = None
-        self._base_page: tuple[Image, NDArray[np.bool_]] | None = None
+        self._flat: Image | None = None
+        self._moved: Floats | None = None
 
     @contextmanager
     def _timed(self, stage: str) -> Iterator[None]:
@@ -124,7 +126,7 @@ class PageRun:
         if image is None:
             return None
         other = copy.copy(self)
-        other.image, other._soft, other._base_page = image, None, None
+        other.image, other._soft, other._flat = image, None, None
         other.diagnostics = {**self.diagnostics, "preprocessed": True}
         return other
 
@@ -138,7 +140,6 @@ class PageRun:
 
     def quality(self) -> float:
         """How good the rectified page looks."""
-        assert self.rectified is not None
         return quality_score(self.rectified)
 
     def located_confidence(self) -> float:
@@ -207,38 +208,51 @@ class PageRun:
             self.nodes = self._on_lines(None)
             self._flatten()
 
-    def _flatten(self) -> None:
-        """Sample the page (1700, 2200) from the picture through the lattice at hand."""
-        assert self.image is not None and self.nodes is not None
-        self.map_x, self.map_y = dense_map(self.nodes, self.template)
-        maps = self.map_x, self.map_y
-        self.rectified, self.valid = sample_page(self._softened(maps), maps)
+    @property
+    def rectified(self) -> Image:
+        """The page (1700, 2200, 3) sampled from the picture through the lattice at hand, once it is asked for."""
+        if self._flat is None:
+            self._flat = self.sample_columns(slice(None))
+        return self._flat
 
-    def _softened(self, maps: tuple[NDArray[np.float32], NDArray[np.float32]]) -> Image:
+    def sample_columns(self, columns: slice) -> Image:
+        """Some columns (1700, n, 3) of the flat page."""
+        assert self.page_map is not None
+        if self._flat is not None:
+            return self._flat[:, columns]
+        return self.page_map.sample(self._softened(self.page_map), columns=columns)
+
+    def _flatten(self) -> None:
+        """Map the flat page to the picture by the lattice at hand."""
+        assert self.nodes is not None
+        self.page_map, self._flat = PageMap.of(self.nodes, self.template), None
+
+    def _softened(self, page_map: PageMap) -> Image:
         """The picture blurred as far as a flat page needs it; once for all lattices of this page, which are close."""
         assert self.image is not None
         if self._soft is None:
-            self._soft = soften(self.image, maps)
+            self._soft = soften(self.image, page_map)
         return self._soft
 
-    def _on_base(self) -> tuple[Image, NDArray[np.bool_]]:
-        """The page (1700, 2200) that the smooth lattice gives, to measure lines on, and where it is valid.
+    def _on_lines(self, ink: NDArray[np.uint8] | None, again: bool = False) -> Floats:
+        """The smooth lattice moved onto the printed lines, as often as the options say.
 
-        They are measured on it first, before the extractor and after, so it is sampled once.
+        Args:
+            ink: (1700, 2200) uint8, where the trace is; None where it is not known.
+            again: whether the lines are measured on the page as it has been flattened by an earlier answer.
         """
-        if self._base_page is None:
-            maps = dense_map(self.base, self.template)
-            self._base_page = sample_page(self._softened(maps), maps, sharp=False)
-        return self._base_page
-
-    def _on_lines(self, ink: NDArray[np.uint8] | None) -> Floats:
-        """The smooth lattice moved onto the printed lines, as often as the options say."""
         rounds = self.options.line_rounds[ink is not None] if self.options.line_refinement else 0
         if not rounds:
             return self.base
-        page = self._on_base()
-        assert self._soft is not None  # that page was sampled from it
-        nodes, report = refine_lines(self._soft, self.base, self.template, ink, rounds, softened=True, page=page)
+        base_map = PageMap.of(self.base, self.template)
+        soft, begun = self._softened(base_map), None
+        if again:
+            assert self.page_map is not None
+            page, begun = (self.rectified, self.page_map.inside(soft.shape)), self._moved
+        else:
+            page = base_map.sample(soft, sharp=False), base_map.inside(soft.shape)
+        nodes, moved, report = refine_lines(soft, self.base, page, self.template, ink, rounds, begun)
+        self._moved = moved
         self.diagnostics["lines"] = {
             "applied": report.applied,
             "measured": round(report.measured, 3),
@@ -288,7 +302,6 @@ class PageRun:
 
     def extract(self) -> None:
         """Stage 2: coverage of the rows, and the traces in it."""
-        assert self.rectified is not None
         self._cover()
         wanted = self.options.second_pass
         again = wanted == "always" or (wanted == "auto" and self._colourless())
@@ -300,18 +313,18 @@ class PageRun:
         with self._timed("waveform"):
             options = DecodingOptions(crossing=self.options.crossing)
             shift = self._shift() if self.options.separators else None
-            self.decoded: DecodedPage = decode_rows(self.coverage, self.template, self.valid, options, shift)
+            assert self.page_map is not None and self.image is not None
+            valid = self.page_map.inside(self.image.shape)
+            self.decoded: DecodedPage = decode_rows(self.coverage, self.template, valid, options, shift)
 
     def _shift(self) -> Floats:
         """By how much the trace stands to the right of where the lattice has it, (2200,) px."""
-        assert self.rectified is not None
-        found = measure_separators(self.rectified, self.template)
+        found = measure_separators(self.sample_columns, self.template)
         self.diagnostics["separators_px"] = [None if np.isnan(px) else round(float(px), 3) for px in found]
         return time_shift(found, self.template)
 
     def _cover(self) -> None:
         """Ask the network for the coverage (4, 1700, 2200) of the flat page."""
-        assert self.rectified is not None
         with self._timed("rectification"):
             faded = fade_lines(self.rectified, *self.options.line_fading, self.template)
         self.coverage = self._infer("waveform_extractor", "page", _planes(faded))["row_coverage"][0]
@@ -321,13 +334,12 @@ class PageRun:
         assert self.coverage is not None and self.nodes is not None
         with self._timed("rectification"):
             before = self.nodes
-            self.nodes = self._on_lines(self.coverage.max(axis=0))
-            carry = map_between(self.nodes, before, self.template)
+            self.nodes = self._on_lines(self.coverage.max(axis=0), again=True)
+            carry = map_between(self.nodes, before, self.template).dense()
             self.coverage = np.stack([_carried(row, *carry) for row in self.coverage])
             self._flatten()
 
     def _colourless(self) -> bool:
-        assert self.rectified is not None
         sample = self.rectified[::8, ::8].astype(np.int16)
         return float((sample.max(axis=2) - sample.min(axis=2)).mean()) < _COLOURLESS
 
@@ -341,7 +353,7 @@ class PageRun:
             self.diagnostics["second_pass"] = {"converged": report.converged, "p95_px": round(_p95(moved), 3)}
             if not report.applied or not report.converged:
                 return False
-            self.base, self._base_page = nodes, None
+            self.base = nodes
             self.nodes = self._on_lines(ink)
             self._flatten()
         return True
@@ -390,7 +402,8 @@ class PageRun:
             heart_rate_bpm=rate,
             diagnostics=self.diagnostics,
         )
-        traces = {name: self._to_image(points) for name, points in self.decoded.traces.items()}
+        assert self.page_map is not None
+        traces = {name: self.page_map.at(points) for name, points in self.decoded.traces.items()}
         return replace(self._details(record), traces=traces, lead_features=features, certainty=self.certainty)
 
     def _refuse_unreadable(self, signals: Floats, noise_mv: float) -> None:
@@ -475,7 +488,9 @@ class PageRun:
     def _details(self, record: EcgRecord) -> Digitization:
         if self.corners is not None:
             record = replace(record, edits=({"kind": "corners", "corners": np.round(self.corners, 2)},))
-        return Digitization(record, self.original, {}, self.labels, self.nodes, self.rectified, self.coverage)
+        # Not a method of this object: it would keep all that was worked with.
+        flatten = None if self.page_map is None else partial(self.page_map.sample, self._softened(self.page_map))
+        return Digitization(record, self.original, {}, self.labels, self.nodes, flatten, self.coverage)
 
     def _calibration(self) -> Calibration:
         template = self.template
@@ -491,22 +506,21 @@ class PageRun:
     def _rounded_timings(self) -> dict[str, float]:
         return {stage: round(seconds, 4) for stage, seconds in self.timings.items()}
 
-    def _to_image(self, points: Floats) -> Floats:
-        """Reference-frame px (N, 2) to image px by the dense map; NaN stays NaN."""
-        xy = np.nan_to_num(points).astype(np.float32)[None]
-        moved = [
-            cv2.remap(plane, xy, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[0]
-            for plane in (self.map_x, self.map_y)
-        ]
-        result = np.stack(moved, axis=-1).astype(np.float64)
-        result[~np.isfinite(points).all(axis=1)] = np.nan
-        return result
-
 
 def thumbnail_planes(image: Image) -> NDArray[np.uint8]:
-    """What the source classifier is shown of a picture (H, W, 3) uint8: (1, 3, 456, 456) uint8, its aspect given up."""
-    canvas, _ = alignment.letterbox(image, turn=False)
-    return _planes(area_resize(canvas, THUMBNAIL_SIZE, THUMBNAIL_SIZE)[0])
+    """What the source classifier is shown of a picture (H, W, 3) uint8: (1, 3, 456, 456) uint8.
+
+    It is the letterboxed picture squeezed to a square, made at once: of the label detector's 1440 x 1152 px only every
+    third to either side would be left.
+    """
+    rows, columns = image.shape[:2]
+    across, down = (THUMBNAIL_SIZE / side for side in alignment.INPUT_SIZE)
+    scale = min(alignment.INPUT_SIZE[0] / columns, alignment.INPUT_SIZE[1] / rows)
+    width, height = max(1, round(columns * scale * across)), max(1, round(rows * scale * down))
+    left, top = (THUMBNAIL_SIZE - width) // 2, (THUMBNAIL_SIZE - height) // 2
+    square = np.full((THUMBNAIL_SIZE, THUMBNAIL_SIZE, 3), alignment.MARGIN_GREY, np.uint8)
+    square[top : top + height, left : left + width] = area_resize(np.ascontiguousarray(image), width, height)[0]
+    return _planes(square)
 
 
 def _carried(plane: Image, map_x: NDArray[np.float32], map_y: NDArray[np.float32]) -> Image:

@@ -12,6 +12,7 @@ bar's error has in common with its surroundings, as in kriging.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 import numpy as np
@@ -35,11 +36,13 @@ _AGREEMENT_PX: Final = 0.35
 _FARTHEST_PX: Final = 1.0
 
 
-def measure_separators(page: NDArray[np.uint8], template: PageTemplate = STANDARD_PAGE) -> Floats:
+def measure_separators(
+    columns: Callable[[slice], NDArray[np.uint8]], template: PageTemplate = STANDARD_PAGE
+) -> Floats:
     """How far the bars between leads stand beside their printed places.
 
     Args:
-        page: (height, width, 3) uint8, the flat page.
+        columns: gives columns of the flat page, (height, n, 3) uint8; asked for those around each bar.
         template: the printed page.
 
     Returns:
@@ -47,13 +50,15 @@ def measure_separators(page: NDArray[np.uint8], template: PageTemplate = STANDAR
         the rows. NaN where fewer than two rows show a clear bar, where they contradict each other, or where it would be
         so far off that it is something else.
     """
-    bright = channel_range(page)[1]  # a coloured grid is bright in one channel, a bar in none
     bounds = template.column_bounds[1:-1]
     result = np.full(len(bounds), np.nan)
     for place, bound in enumerate(bounds):
         rows = [segment.row for segment in template.segments if abs(segment.x_start - bound) < 1]
         x = bound + template.separator_dx
-        seen = np.array([_bar(bright, x, template.zero_mv_y[row], template) for row in rows])
+        left = max(round(x) - _WINDOW_PX, 0)
+        window = columns(slice(left, round(x) + _WINDOW_PX + 1))
+        bright = channel_range(window)[1]  # a coloured grid is bright in one channel, a bar in none
+        seen = np.array([_bar(bright, x - left, template.zero_mv_y[row], template) for row in rows])
         seen = seen[np.isfinite(seen)]
         if seen.size < 2:
             continue

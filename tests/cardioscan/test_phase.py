@@ -132,7 +132,7 @@ def test_lines_of_less_colour_than_the_paper_are_lines_in_either_direction(grey)
     """Grey lines are minima of colour on tinted paper: taken for maxima, the page lies half a square beside itself."""
     y, x = np.mgrid[:1700, :2200]
     page = np.empty((1700, 2200, 3))
-    page[:] = (255, 246, 205)
+    page[:] = (255, 246, 190)
     for is_grey, along in zip(grey, (x, y - 7), strict=True):
         line = stripes(along, PITCH, 2.0)[..., None]
         page = page * (1 - line) + line * ((150, 150, 150) if is_grey else (60, 165, 85))
