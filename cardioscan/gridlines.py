@@ -45,6 +45,8 @@ _TOGETHER: Final = 4
 _ACROSS_PX: Final = 9.0
 _REACH: Final = 20
 _FITS: Final = 3
+_STILL_PX: Final = 0.75
+"""Lines that are measured so far from where they were sampled (95 %) are measured again; a line is a px or two wide."""
 _MAX_STEP_PX: Final = 1.5
 _MAX_MOVE_PX: Final = 5.0
 _MIN_STRENGTH: Final = 0.15
@@ -113,8 +115,8 @@ def refine_lines(
         template: the printed page.
         ink: (height, width) uint8 in that flat page: where trace is, 255 = certainly. It is left out, or a QRS beside
             a line would pull it. Where it is known the last round settles how supple the lattice is to be.
-        rounds: how often the page is measured; it is flattened anew in between. The displacement is always smoothed as
-            a whole.
+        rounds: how often the page is measured at most; it is flattened anew in between. With known ink no further round
+            follows one in which few nodes moved. The displacement is always smoothed as a whole.
         begun: the displacement that an earlier call has come to, from the same nodes.
 
     Returns:
@@ -142,11 +144,10 @@ def refine_lines(
                 return current, moved, report
             errors.append(float(np.sqrt(np.median(variance[np.isfinite(variance)]))))
             total = measured if moved is None else moved[..., axis] + measured
-            settle = ink is not None and turn == rounds - 1
-            surface, raster = _surface(total, variance, axis, template, settle)
+            surface, raster = _surface(total, variance, axis, template, settle=ink is not None)
             surfaces.append(surface)
             rasters.append(raster)
-        moved = np.stack(surfaces, axis=-1)
+        before, moved = moved, np.stack(surfaces, axis=-1)
         current = start + slide_nodes(start, moved, template.grid_pitch)
         report = LineReport(
             True,
@@ -155,6 +156,8 @@ def refine_lines(
             float(np.median(np.linalg.norm(moved, axis=-1))),
             (round(rasters[0], 3), round(rasters[1], 3)),
         )
+        if ink is not None and before is not None and np.percentile(np.abs(moved - before), 95) < _STILL_PX:
+            break
     return current, moved, report
 
 
