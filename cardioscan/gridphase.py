@@ -19,8 +19,8 @@ from cardioscan.page import STANDARD_PAGE, PageTemplate
 
 FloatMap = NDArray[np.float32]
 
-STEP: Final = 2
-"""The phase is measured on every second pixel of the page: a pitch is still 20 of them."""
+STEP: Final = 4
+"""The phase is measured on every fourth pixel of the page: a pitch is still ten of them. Every second one is no better."""
 
 _MARGIN_PX: Final = 8.0
 """The rim of the page is not read: where paper ends, its edge outshines the line beside it."""
@@ -31,8 +31,8 @@ _BETWEEN: Final = (1.5, 2.5)
 
 _NOISE_SIGMA: Final = 50.0
 _LINE_ZONE_PX: Final = 5.0
-_BELL_SIDES: Final = (19, 19, 21)
-"""Boxes of these sides have variances of (n^2 - 1) / 12: together a deviation of 20 px, in steps of ``STEP``."""
+_BELL_PX: Final = (40.0, 40.0, 40.0)
+"""Three boxes of these sides have variances of side^2 / 12: together a deviation of 20 px."""
 _MAX_INK_SHARE: Final = 0.35
 _MIN_CHROMA_SHARE: Final = 0.3
 _INK_DROP: Final = 0.2
@@ -93,16 +93,22 @@ def grid_sources(page: NDArray[np.uint8]) -> dict[str, FloatMap]:
     """What a grid may stand out in: colour (black ink has none), if any, and darkness of the darkest channel."""
     low, high = channel_range(page)
     sources = {"chroma": (high - low).astype(np.float32), "darkness": (255 - low).astype(np.float32)}
-    contrast = {name: float(np.abs(field - cv2.blur(field, (21, 21))).mean()) for name, field in sources.items()}
+    contrast = {name: float(np.abs(field - cv2.blur(field, _box(42.0))).mean()) for name, field in sources.items()}
     if contrast["chroma"] < _MIN_CHROMA_SHARE * contrast["darkness"]:
         del sources["chroma"]  # a tinted grey page: its colour is its brightness over again, but coarser
     return sources
 
 
+def _box(side_px: float) -> tuple[int, int]:
+    """An odd window of about so many px of the page, in steps of ``STEP``."""
+    side = 2 * round((side_px / STEP - 1) / 2) + 1
+    return side, side
+
+
 def _bell(field: FloatMap) -> FloatMap:
     """Blurred by three boxes, which together are a bell of 20 px deviation; a Gaussian's costs 2.5 times as much."""
-    for side in _BELL_SIDES:
-        field = np.asarray(cv2.blur(field, (side, side)), np.float32)
+    for side in _BELL_PX:
+        field = np.asarray(cv2.blur(field, _box(side)), np.float32)
     return field
 
 
@@ -111,7 +117,7 @@ def _flattened(field: FloatMap, open_: FloatMap) -> FloatMap:
     share = _bell(open_) + 1e-3
     level = _bell(field * open_) / share
     rest = (field - level) * open_
-    wide = (121, 121)
+    wide = _box(242.0)
     contrast = cv2.blur(np.abs(rest), wide) / (cv2.blur(open_, wide) + 1e-3)
     return np.asarray(np.clip(rest / (contrast + 0.5), -6, 6), np.float32)
 
@@ -123,10 +129,10 @@ def colourless_ink(page: NDArray[np.uint8], open_: FloatMap) -> FloatMap:
     of it, and the beats of all rows stand at the same places. All zero where too much of the page answers to that.
     """
     high = channel_range(page)[1].astype(np.float32)
-    background = cv2.blur(high * open_, (41, 41)) / (cv2.blur(open_, (41, 41)) + 1e-3)
+    around = _box(82.0)
+    background = cv2.blur(high * open_, around) / (cv2.blur(open_, around) + 1e-3)
     ink = (background - high > _INK_DROP * np.maximum(background, 1)).astype(np.float32) * open_
-    size = 2 * round(10.0 / STEP) + 1
-    grown = cv2.dilate(ink, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size)))
+    grown = cv2.dilate(ink, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, _box(21.0)))
     return np.asarray(grown if grown.mean() < _MAX_INK_SHARE else np.zeros_like(grown), np.float32)
 
 
@@ -143,14 +149,14 @@ def off_grid_ink(darkness: FloatMap, open_: FloatMap, template: PageTemplate) ->
 
     All zero where so much of the page answers to that, that it is not ink (a coarse screen, noise).
     """
-    background = cv2.blur(darkness * open_, (41, 41)) / (cv2.blur(open_, (41, 41)) + 1e-3)
+    around = _box(82.0)
+    background = cv2.blur(darkness * open_, around) / (cv2.blur(open_, around) + 1e-3)
     rest = (darkness - background) * open_
     apart_x, apart_y = line_distances(template, STEP)
     line = float(np.median(rest[:, apart_x <= 1.0]) + np.median(rest[apart_y <= 1.0])) / 2
     between = (apart_y[:, None] > _LINE_ZONE_PX) & (apart_x > _LINE_ZONE_PX)
     ink = ((rest > 0.8 * max(line, 8.0)) & between).astype(np.float32)
-    size = 2 * round(10.0 / STEP) + 1
-    grown = cv2.dilate(ink, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size)))
+    grown = cv2.dilate(ink, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, _box(21.0)))
     return np.asarray(grown if grown.mean() < _MAX_INK_SHARE else np.zeros_like(grown), np.float32)
 
 

@@ -117,7 +117,7 @@ def refine_nodes(
     # (unblurred by 0.2 px, in waves of ten columns).
     small, shrinking = halve(image, ratio)
     sampled = ratio * float(shrinking[0, 0])
-    small = np.asarray(cv2.GaussianBlur(small, (0, 0), 0.4 * STEP * sampled), np.uint8)
+    small = np.asarray(cv2.GaussianBlur(small, (0, 0), 0.8 * sampled), np.uint8)
     current = transform_points(shrinking, start)
     flat = template.lattice()
     blocked = None if ink is None else grown_ink(ink, ink_margin_px, template)

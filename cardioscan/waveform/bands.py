@@ -13,7 +13,7 @@ from scipy.ndimage import maximum_filter1d, minimum_filter1d
 
 from cardioscan.page import PageTemplate
 from cardioscan.waveform.options import DecodingOptions
-from cardioscan.waveform.path import LENT_WORTH, path_cost, trace_paths
+from cardioscan.waveform.path import LENT_WORTH, VERTICAL_STEP, path_cost, trace_paths
 
 __all__ = ["INK", "STEEP_PX", "Bands"]
 
@@ -84,10 +84,13 @@ class Bands:
             darkest = ink[row, a:b, self.left : self.right].max(axis=1, initial=0)
             inked = np.flatnonzero(darkest >= _FAINT) + a - top
             low, high = (inked[0], inked[-1] + 1) if inked.size else (self.height // 2, self.height // 2)
-            # An even height and even steps, or paths at half the resolution would pair other pixels.
-            ranges.append((max(low - _BEYOND_PX, 0) // 2 * 2, min(high + _BEYOND_PX, self.height)))
-        height = min(max(high - low for low, high in ranges) + 1, self.height) // 2 * 2
-        tops = (top + min(low, self.height - height) for top, (low, _) in zip(self.tops, ranges, strict=True))
+            # Whole steps of the paths, or these would take other pixels together.
+            first = max(low - _BEYOND_PX, 0) // VERTICAL_STEP * VERTICAL_STEP
+            ranges.append((first, min(high + _BEYOND_PX, self.height)))
+        tallest = -(-max(high - low for low, high in ranges) // VERTICAL_STEP) * VERTICAL_STEP
+        height = min(tallest, self.height // VERTICAL_STEP * VERTICAL_STEP)
+        lowest = (self.height - height) // VERTICAL_STEP * VERTICAL_STEP
+        tops = (top + min(low, lowest) for top, (low, _) in zip(self.tops, ranges, strict=True))
         return replace(self, tops=tuple(int(top) for top in tops), height=height)
 
     @property

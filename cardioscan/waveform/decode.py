@@ -169,10 +169,10 @@ def _checked(
     shape = (template.n_rows, template.height, template.width)
     if row_coverage.shape != shape or row_coverage.dtype != np.uint8:
         raise ValueError(f"row_coverage must be uint8 {shape}, not {row_coverage.dtype} {row_coverage.shape}")
-    if valid is None:
-        return row_coverage
-    if valid.shape != shape[1:]:
+    if valid is not None and valid.shape != shape[1:]:
         raise ValueError(f"valid must be {shape[1:]}, not {valid.shape}")
+    if valid is None or valid.all():
+        return row_coverage
     side = 2 * _EDGE_PX + 1
     inner = cv2.erode(valid.astype(np.uint8), np.ones((side, side), np.uint8))  # the page's own border is no edge
     return np.where(inner > 0, row_coverage, np.uint8(0))
@@ -191,8 +191,12 @@ def _find_rows(coverage: NDArray[np.uint8], template: PageTemplate, options: Dec
     gap_px = options.max_gap_s * template.px_per_s
     for row, (band, path, entry) in enumerate(zip(bands.cut(coverage), paths, entries, strict=True)):
         segments = template.row_segments(row)
+        inked = np.flatnonzero(band.any(axis=1))
+        # Bands are as high as the one with the tallest waves; few rows need that much.
+        high = max(inked[0] - _EDGE_PX, 0) if inked.size else 0
+        band = band[high : inked[-1] + 1 + _EDGE_PX] if inked.size else band[:_EDGE_PX]
         contrast = local_contrast(band, options.contrast_px, options.contrast_floor, options.smoothing_px)
-        stroke = find_stroke(band, contrast, entry, path, options.hole_px, options.reach_px)
+        stroke = find_stroke(band, contrast, entry - high, path - high, options.hole_px, options.reach_px)
         inside = np.zeros(columns.size, bool)
         for segment in segments:
             inside |= (columns >= segment.x_start) & (columns <= segment.x_end)
@@ -201,7 +205,7 @@ def _find_rows(coverage: NDArray[np.uint8], template: PageTemplate, options: Dec
             rows.append(None)
             continue
         stroke = _only(stroke, readable)
-        rows.append(_Row(stroke, flat_stroke(band, stroke), readable, segments, columns, bands.tops[row]))
+        rows.append(_Row(stroke, flat_stroke(band, stroke), readable, segments, columns, bands.tops[row] + int(high)))
     return rows
 
 

@@ -54,7 +54,7 @@ class DecodingOptions:
     hole_px: int = 2
     reach_px: int = 4
     min_ink: float = 0.25
-    rounds: int = 5
+    rounds: int = 3
     edge_sigma_px: float = 0.25
     edge_sigma_x_px: float = 0.2
     blur_px: float = 0.4

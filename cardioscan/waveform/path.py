@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 LENT_WORTH = (0.7, 0.05)
 """What other rows' ink counts in a column relative to the row's own, and what running through a px of it gains, as a
 share of ``jump_cost``: less than a px of its own, or a row would climb along its neighbours' strokes."""
-_VERTICAL_STEP = 2  # the path is sought at half the vertical resolution: it only names the stroke
+_RESET_COLUMNS = 16
+VERTICAL_STEP = 3  # the path is sought at a third of the vertical resolution: it only names the stroke
 
 
 def trace_paths(
@@ -54,33 +55,56 @@ def trace_paths(
         foreign = _columns(lent)
         price = np.minimum(price, 1 - np.float32(1 + lent_worth[1]) * foreign)
         ink = np.maximum(ink, np.float32(lent_worth[0]) * foreign)
-    price *= np.float32(jump_cost * _VERTICAL_STEP)
+    price *= np.float32(jump_cost * VERTICAL_STEP)
     emission = _emission(ink, crossable, blank_probability)
     price[free.T] *= np.float32(0.01)
     climb = np.cumsum(price, axis=2, dtype=np.float32)
 
-    best = np.empty_like(ink)
-    best[0] = emission[0]
-    for x in range(1, width):
-        up_to, before = climb[x], best[x - 1]
-        from_above = np.minimum.accumulate(before - up_to, axis=1) + up_to
-        from_below = np.minimum.accumulate((before + up_to)[:, ::-1], axis=1)[:, ::-1] - up_to
-        total = np.minimum(from_above, from_below) + emission[x]
-        # Costs only matter relative to each other; subtracting the least keeps float32 exact on long pages.
-        best[x] = total - total.min(axis=1, keepdims=True)
-
+    best = _cheapest(emission, climb)
     path = np.empty((width, rows), np.int64)
     every = np.arange(rows)
-    index = np.arange(height)
+    # +1 above a height, where climbing to it adds up upwards, and -1 from it on.
+    sign = np.where(np.arange(height) > np.arange(height)[:, None], np.float32(1), np.float32(-1))
     here = best[-1].argmin(axis=1)
     path[-1] = here
     for x in range(width - 1, 0, -1):
         up_to = climb[x]
         way = up_to - up_to[every, here][:, None]
-        here = (best[x - 1] + np.where(index > here[:, None], way, -way)).argmin(axis=1)
+        way *= sign[here]
+        way += best[x - 1]
+        here = way.argmin(axis=1)
         path[x - 1] = here
-    heights: NDArray[np.float64] = path.T * float(_VERTICAL_STEP) + (_VERTICAL_STEP - 1) / 2
+    heights: NDArray[np.float64] = path.T * float(VERTICAL_STEP) + (VERTICAL_STEP - 1) / 2
     return heights
+
+
+def _cheapest(emission: NDArray[np.float32], climb: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Cost (W, R, H) of the cheapest path to where it leaves each column, up to a constant for each column and row.
+
+    Args:
+        emission: (W, R, H) cost of leaving a column at each height.
+        climb: (W, R, H) cost of moving in a column from the top to each height.
+    """
+    width, rows, height = emission.shape
+    best = np.empty_like(emission)
+    best[0] = emission[0]
+    # Predecessors above and below are one running minimum: those below are looked at upside down, in rows of their own.
+    from_above, from_below = slice(None, rows), slice(rows, None)
+    both = np.empty((2 * rows, height), np.float32)
+    up_to = np.concatenate([climb, -climb[..., ::-1]], axis=1)
+    for x in range(1, width):
+        both[from_above] = best[x - 1]
+        both[from_below] = best[x - 1][:, ::-1]
+        both -= up_to[x]
+        np.minimum.accumulate(both, axis=1, out=both)
+        both += up_to[x]
+        here = best[x]
+        np.minimum(both[from_above], both[from_below][:, ::-1], out=here)
+        here += emission[x]
+        if x % _RESET_COLUMNS == 0:
+            # Costs only matter relative to each other; subtracting the least keeps float32 exact on long pages.
+            here -= here.min(axis=1, keepdims=True)
+    return best
 
 
 def path_cost(
@@ -94,11 +118,11 @@ def path_cost(
     """What paths (R, W), as ``trace_paths`` gives them, cost without any gain for ink; its other arguments. (R,)."""
     ink = _columns(bands)
     width, rows, _ = ink.shape
-    here = ((paths.T - (_VERTICAL_STEP - 1) / 2) / _VERTICAL_STEP).astype(np.int64)
+    here = ((paths.T - (VERTICAL_STEP - 1) / 2) / VERTICAL_STEP).astype(np.int64)
     column, row = np.indices((width, rows))
     entered = np.where(free.T, here, np.concatenate([here[:1], here[:-1]]))
     climb = np.cumsum(1 - ink, axis=2, dtype=np.float64)
-    climbed = np.abs(climb[column, row, here] - climb[column, row, entered]) * (jump_cost * _VERTICAL_STEP)
+    climbed = np.abs(climb[column, row, here] - climb[column, row, entered]) * (jump_cost * VERTICAL_STEP)
     left = _emission(ink, crossable, blank_probability)[column, row, here]
     return np.asarray((climbed + left).sum(axis=0), np.float64)
 
@@ -106,14 +130,17 @@ def path_cost(
 def _emission(
     ink: NDArray[np.float32], crossable: NDArray[np.uint8] | None, blank_probability: float
 ) -> NDArray[np.float32]:
-    """Cost of leaving a column at each height, (W, R, H / 2)."""
+    """Cost of leaving a column at each height, (W, R, H / VERTICAL_STEP)."""
     if crossable is not None:
         ink = np.maximum(ink, _columns(crossable))
     return -np.log((ink + np.float32(blank_probability)) / np.float32(1 + blank_probability))
 
 
 def _columns(bands: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """(R, H, W) uint8 to (W, R, H / 2) float32 in 0..1."""
-    even = bands.shape[1] // _VERTICAL_STEP * _VERTICAL_STEP
-    halved = bands[:, :even].reshape(bands.shape[0], -1, _VERTICAL_STEP, bands.shape[2]).mean(axis=2, dtype=np.float32)
-    return np.ascontiguousarray(halved.transpose(2, 0, 1)) / np.float32(255)
+    """(R, H, W) uint8 to (W, R, H / VERTICAL_STEP) float32 in 0..1."""
+    step = VERTICAL_STEP
+    whole = bands.shape[1] // step * step
+    summed = bands[:, :whole:step].astype(np.uint16)
+    for place in range(1, step):
+        summed += bands[:, place:whole:step]
+    return np.multiply(summed.transpose(2, 0, 1), np.float32(1 / (255 * step)), dtype=np.float32, order="C")

@@ -81,13 +81,13 @@ def find_stroke(
     """
     height, width = band.shape
     rows = np.ascontiguousarray(contrast.T)
-    mask = (rows >= _HALF).astype(np.uint8)
+    # One blank pixel above and below every column, so that no run of ink goes on in the next one.
+    ink = np.zeros((width, height + 2), np.uint8)
+    cv2.compare(rows, _HALF, cv2.CMP_GE, dst=ink[:, 1:-1])
     if hole_px:
-        mask = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, np.ones((1, hole_px + 1), np.uint8))
-    ink = mask.astype(bool)
-    index = np.arange(height, dtype=np.int16)[None]
-    first = np.maximum.accumulate(np.where(ink, np.int16(-1), index), axis=1) + 1
-    last = np.minimum.accumulate(np.where(ink, np.int16(height), index)[:, ::-1], axis=1)[:, ::-1] - 1
+        ink[:, 1:-1] = cv2.morphologyEx(ink[:, 1:-1], cv2.MORPH_CLOSE, np.ones((1, hole_px + 1), np.uint8))
+    changes = np.flatnonzero(ink.ravel()[1:] != ink.ravel()[:-1])
+    begins, ends = changes[::2], changes[1::2]  # the pixel before each run, and its last one
 
     columns = np.arange(width)
     low = np.clip(np.floor(np.minimum(entry, leave)), 0, height - 1).astype(np.int64)
@@ -95,9 +95,10 @@ def find_stroke(
     top, bottom = np.full(width, height), np.full(width, -1)
 
     def join(y: NDArray[np.int64], wanted: NDArray[np.bool_]) -> None:
-        on = ink[columns, y] & wanted
-        np.minimum(top, first[columns, y], out=top, where=on)
-        np.maximum(bottom, last[columns, y], out=bottom, where=on)
+        on = np.flatnonzero((ink[columns, y + 1] > 0) & wanted)
+        run = np.searchsorted(begins, on * (height + 2) + y[on] + 1) - 1
+        top[on] = np.minimum(top[on], begins[run] - on * (height + 2))
+        bottom[on] = np.maximum(bottom[on], ends[run] - on * (height + 2) - 1)
 
     for share in np.linspace(0, 1, 8):
         join(np.round(low + (high - low) * share).astype(np.int64), np.ones(width, bool))
@@ -113,11 +114,15 @@ def find_stroke(
     upper = a - np.clip((inside - _HALF) / np.maximum(inside - outside, 1e-3), 0, 1)
     inside, outside = rows[columns, b], rows[columns, b + 1]
     lower = b + np.clip((inside - _HALF) / np.maximum(inside - outside, 1e-3), 0, 1)
-    own = (index >= (a - 3)[:, None]) & (index <= (b + 3)[:, None])
-    raw = np.ascontiguousarray(band.T)
-    darkest = np.where(own, raw, 0).max(axis=1) / 255.0
-    rival = np.where(own, 0, raw).max(axis=1) / 255.0
-    return Stroke(np.where(found, upper, np.nan), np.where(found, lower, np.nan), np.where(found, darkest, 0.0), rival)
+    raw = np.zeros((width, height + 2), np.uint8)
+    raw[:, 1:-1] = band.T
+    # The darkest of what is above, around and below the stroke in every column; none of the three is empty.
+    around = np.clip(np.stack([a - 2, b + 5], axis=1), 1, height + 1)
+    bounds = columns[:, None] * (height + 2) + np.column_stack([np.zeros(width, np.int64), around])
+    above, own, below = (np.maximum.reduceat(raw.ravel(), bounds.ravel()) / 255.0).reshape(width, 3).T
+    darkest, rival = np.where(found, own, 0.0), np.maximum(above, below)
+    rival = np.where(found, rival, np.maximum(rival, own))
+    return Stroke(np.where(found, upper, np.nan), np.where(found, lower, np.nan), darkest, rival)
 
 
 def flat_stroke(band: NDArray[np.uint8], stroke: Stroke) -> tuple[Floats, Floats]:
