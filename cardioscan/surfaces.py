@@ -19,7 +19,7 @@ from cardioscan.geometry import Floats, Points
 
 __all__ = ["robust_lattice", "smooth_lattice", "stiffest_that_predicts"]
 
-_KNOT_EVERY: Final = ((1e4, 5), (100.0, 3), (0.25, 2))
+_KNOT_EVERY: Final = ((1e4, 5), (30.0, 3), (0.25, 2))
 """From such a smoothness on, a knot stands at every so many nodes only."""
 _FEWEST_NODES: Final = 12
 """A side with fewer nodes has all of them as unknowns."""
