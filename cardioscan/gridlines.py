@@ -167,7 +167,8 @@ def measure_lines(
     """How far each printed line stands from its nominal place, at every node by itself.
 
     Args:
-        field: (height, width) float32, the flat page with its lines bright and its background near 0.
+        field: (height, width) float32, the flat page with its lines bright and its background near 0; 0 where it may
+            not be read.
         open_: same shape, 1 where the page may be read, else 0.
         axis: 0 for the vertical lines (displacement in x), 1 for the horizontal ones (in y).
         template: the printed page.
@@ -184,7 +185,7 @@ def measure_lines(
     # The window along the lines is far wider than a pixel: several are averaged first.
     step = math.gcd(field.shape[axis], _TOGETHER)
     size = (field.shape[1], field.shape[0] // step) if axis == 0 else (field.shape[1] // step, field.shape[0])
-    less, less_open = (cv2.resize(plane, size, interpolation=cv2.INTER_AREA) for plane in (field * open_, open_))
+    less, less_open = (cv2.resize(plane, size, interpolation=cv2.INTER_AREA) for plane in (field, open_))
     if axis == 0:
         return _measure(less, less_open, step, places, centres)
     displacement, variance = _measure(less.T, less_open.T, step, places, centres)

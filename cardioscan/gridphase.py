@@ -20,7 +20,7 @@ from cardioscan.page import STANDARD_PAGE, PageTemplate
 FloatMap = NDArray[np.float32]
 
 STEP: Final = 4
-"""The phase is measured on every fourth pixel of the page: a pitch is still ten of them. Every second one is no better."""
+"""The phase is measured on every fourth pixel of the page: a pitch is still ten of them; every second is no better."""
 
 _MARGIN_PX: Final = 8.0
 """The rim of the page is not read: where paper ends, its edge outshines the line beside it."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
 import cv2
 import numpy as np
@@ -141,10 +141,14 @@ class PageMap:
     def inside(self, shape: tuple[int, ...], rim: float = 0.5) -> NDArray[np.bool_]:
         """(rows, columns) bool: where the map points into a picture (H, W, ...) or at most ``rim`` px beside it."""
         high_x, high_y = shape[1] - 1 + rim, shape[0] - 1 + rim
-        if self.x.min() >= -rim and self.x.max() <= high_x and self.y.min() >= -rim and self.y.max() <= high_y:
+        # Px from the nearest side of the picture; bilinear in the cells, as the map is.
+        margin = np.minimum(np.minimum(self.x + rim, high_x - self.x), np.minimum(self.y + rim, high_y - self.y))
+        if margin.min() >= 0:
             return np.ones((self.rows, self.columns), bool)
-        x, y = self.dense()
-        return (x >= -rim) & (x <= high_x) & (y >= -rim) & (y <= high_y)
+        rows, columns = margin.shape
+        cell = self.cell
+        margin = cv2.resize(margin, (columns * cell, rows * cell), interpolation=cv2.INTER_LINEAR)
+        return np.asarray(margin[cell : cell + self.rows, cell : cell + self.columns] >= 0)
 
     def at(self, points: Floats) -> Floats:
         """Where points (n, 2) (x, y) of the flat page lie in the picture, (n, 2) float64; NaN stays NaN."""
@@ -153,6 +157,18 @@ class PageMap:
         result = np.full(places.shape, np.nan)
         result[known] = sample_bilinear(np.stack([self.x, self.y]), places[known])
         return result
+
+    def near(self, points: NDArray[np.integer[Any]]) -> FloatMap:
+        """As ``at``, fast and to 0.01 px, for a map that moves pixels by a few px only.
+
+        ``points`` is (m, n, 2), n and m less than 32,767 as OpenCV wants it; so is what comes back, float32.
+        """
+        cell = self.cell
+        down, across = (np.arange(n) * cell - np.float32(cell + 1) / 2 for n in self.x.shape)
+        moved = np.stack([self.x - across, self.y - down[:, None]], axis=-1).astype(np.float32)
+        pixels = np.asarray(points, np.float32)
+        places = (pixels + np.float32((cell + 1) / 2)) / np.float32(cell)
+        return pixels + cv2.remap(moved, places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
     @property
     def ratio(self) -> float:

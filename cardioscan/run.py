@@ -60,8 +60,8 @@ _GUESSED: Final = 0.1
 _MOSTLY: Final = 0.5
 _CONTRADICTION: Final = 1.0
 """Limb leads that contradict each other by so many times their own rms are not limb leads."""
-_CARRIED_PX: Final = 16
-"""Coverage is carried over to a better lattice at most so far."""
+_CARRIED_PX: Final = 4
+"""Coverage is carried over to a better lattice at most about so far."""
 _UNSETTLED_CERTAINTY: Final = 0.7
 """What is left of the confidence when the phase of the grid does not settle; squared without a network's lattice."""
 
@@ -335,8 +335,8 @@ class PageRun:
         with self._timed("rectification"):
             before = self.nodes
             self.nodes = self._on_lines(self.coverage.max(axis=0), again=True)
-            carry = map_between(self.nodes, before, self.template).dense()
-            self.coverage = np.stack([_carried(row, *carry) for row in self.coverage])
+            carry = map_between(self.nodes, before, self.template)
+            self.coverage = np.stack([_carried(row, carry) for row in self.coverage])
             self._flatten()
 
     def _colourless(self) -> bool:
@@ -523,13 +523,22 @@ def thumbnail_planes(image: Image) -> NDArray[np.uint8]:
     return _planes(square)
 
 
-def _carried(plane: Image, map_x: NDArray[np.float32], map_y: NDArray[np.float32]) -> Image:
-    """A plane (h, w) uint8 resampled by maps (h, w) to pixels a few px away; done where it is not 0 all around."""
+def _carried(plane: Image, page_map: PageMap) -> Image:
+    """A plane (h, w) uint8 resampled by a map to pixels a few px away; done where it is not 0 all around."""
     result = np.zeros_like(plane)
     inked = np.flatnonzero(plane.any(axis=1))
-    if inked.size:
-        part = slice(max(inked[0] - _CARRIED_PX, 0), inked[-1] + _CARRIED_PX + 1)
-        result[part] = cv2.remap(plane, map_x[part], map_y[part], cv2.INTER_CUBIC)
+    if inked.size == 0:
+        return result
+    first, last = max(inked[0] - _CARRIED_PX, 0), inked[-1] + _CARRIED_PX + 1
+    around = cv2.dilate(plane[first:last], np.ones((2 * _CARRIED_PX + 1,) * 2, np.uint8))
+    wanted = np.flatnonzero(around)
+    y, x = np.divmod(wanted, plane.shape[1])
+    y += first
+    # OpenCV takes maps of any shape, but none with a side of more than 32,767.
+    width = min(wanted.size, 4096)
+    points = np.resize(np.stack([x, y], axis=1), (-(-wanted.size // width) * width, 2))
+    places = page_map.near(points.reshape(-1, width, 2))
+    result[y, x] = cv2.remap(plane, places, None, cv2.INTER_CUBIC).ravel()[: wanted.size]
     return result
 
 

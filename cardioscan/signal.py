@@ -269,14 +269,11 @@ def heart_rate_bpm(
     """
     usable = np.where(np.asarray(confidence) >= _MIN_CONFIDENCE, np.asarray(signals, np.float64), np.nan)
     rhythm = usable[LEAD_INDEX["II"]]
-    candidates = [_pooled_envelope(usable, rate_hz)]
     if np.isfinite(rhythm).sum() >= _MIN_RHYTHM_S * rate_hz:
-        candidates.insert(0, _qrs_envelope(rhythm, rate_hz))
-    for envelope in candidates:
-        found = _rate_of_envelope(envelope, rate_hz)
+        found = _rate_of_envelope(_qrs_envelope(rhythm, rate_hz), rate_hz)
         if found is not None:
             return found
-    return None
+    return _rate_of_envelope(_pooled_envelope(usable, rate_hz), rate_hz)
 
 
 def _qrs_envelope(signal: NDArray[np.float64], rate_hz: float) -> NDArray[np.float64]:
