@@ -16,7 +16,6 @@ Two things pull lines away from the lattice and are undone:
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
@@ -27,7 +26,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from scipy.ndimage import spline_filter1d
 
-from cardioscan.geometry import Floats, slide_nodes
+from cardioscan.geometry import Floats, median_of_known, slide_nodes
 from cardioscan.gridphase import channel_range, line_distances
 from cardioscan.page import STANDARD_PAGE, PageTemplate
 from cardioscan.rectification import PageMap
@@ -63,7 +62,7 @@ _ROUGHLY: Final = 3.0
 crumpled paper all of them leave a stiff surface, and are right."""
 _AROUND: Final = 3
 _SUPPLE: Final = 1e-3
-_LADDER: Final = (1e-4, 1e-2, 1.0, 100.0, 1e5)
+_LADDER: Final = (1e-5, 1e-2, 1.0, 100.0, 1e5)
 _RASTER_SHARE: Final = 0.4
 _MIN_MEASURED: Final = 0.3
 
@@ -99,10 +98,10 @@ class LineReport:
 def refine_lines(
     image: NDArray[np.uint8],
     nodes: Floats,
-    page: tuple[NDArray[np.uint8], NDArray[np.bool_]],
     template: PageTemplate = STANDARD_PAGE,
     ink: NDArray[np.uint8] | None = None,
     rounds: int = 2,
+    page: tuple[NDArray[np.uint8], NDArray[np.bool_]] | None = None,
     begun: Floats | None = None,
 ) -> tuple[Floats, Floats | None, LineReport]:
     """Move the nodes of a lattice onto the printed lines, one by one.
@@ -111,12 +110,13 @@ def refine_lines(
         image: the picture, (H, W, 3) uint8, as :func:`cardioscan.rectification.soften` gives it.
         nodes: (n_horizontal_lines, n_vertical_lines, 2) float64, (x, y) px of the picture, within about 3 px of the
             page of the truth; smooth, since what is known about single nodes comes from here alone.
-        page: the flat page that the nodes give, or with ``begun`` those that came out then, and where it is valid.
         template: the printed page.
         ink: (height, width) uint8 in that flat page: where trace is, 255 = certainly. It is left out, or a QRS beside
             a line would pull it. Where it is known the last round settles how supple the lattice is to be.
         rounds: how often the page is measured at most; it is flattened anew in between. With known ink no further round
             follows one in which few nodes moved. The displacement is always smoothed as a whole.
+        page: the flat page that the nodes give, or with ``begun`` those that came out then, and where it is valid; None
+            has it sampled.
         begun: the displacement that an earlier call has come to, from the same nodes.
 
     Returns:
@@ -128,17 +128,16 @@ def refine_lines(
     current = start if moved is None else start + slide_nodes(start, moved, template.grid_pitch)
     known_ink = None if ink is None else _grown(ink)
     report = LineReport(False, 0.0, float("nan"), 0.0, (0.0, 0.0))
-    for turn in range(rounds):
-        if turn > 0:
+    for _ in range(rounds):
+        if page is None:
             page_map = PageMap.of(current, template)
             page = page_map.sample(image, sharp=False), page_map.inside(image.shape)
-        flattened, valid = page
+        (flattened, valid), page = page, None
         dark, bright = channel_range(flattened)
         open_ = _open(bright, valid, known_ink, template)
-        field = _flattened(dark, open_)
         surfaces, shares, errors, rasters = [], [], [], []
         for axis in (0, 1):
-            measured, variance = measure_lines(field, open_, axis, template)
+            measured, variance = measure_lines(dark, open_, axis, template)
             shares.append(float(np.isfinite(variance).mean()))
             if shares[-1] < _MIN_MEASURED:
                 return current, moved, report
@@ -162,14 +161,13 @@ def refine_lines(
 
 
 def measure_lines(
-    field: FloatMap, open_: FloatMap, axis: int, template: PageTemplate = STANDARD_PAGE
+    dark: NDArray[np.uint8], open_: NDArray[np.uint8], axis: int, template: PageTemplate = STANDARD_PAGE
 ) -> tuple[Floats, Floats]:
     """How far each printed line stands from its nominal place, at every node by itself.
 
     Args:
-        field: (height, width) float32, the flat page with its lines bright and its background near 0; 0 where it may
-            not be read.
-        open_: same shape, 1 where the page may be read, else 0.
+        dark: (height, width) uint8, the flat page's darkest channel, in which a line of any colour is dark.
+        open_: same shape, 255 where the page may be read, else 0.
         axis: 0 for the vertical lines (displacement in x), 1 for the horizontal ones (in y).
         template: the printed page.
 
@@ -180,26 +178,21 @@ def measure_lines(
     """
     nodes = template.lattice()
     places, centres = nodes[0, :, 0], nodes[:, 0, 1]
-    if axis == 1:
-        places, centres = centres, places
-    # The window along the lines is far wider than a pixel: several are averaged first.
-    step = math.gcd(field.shape[axis], _TOGETHER)
-    size = (field.shape[1], field.shape[0] // step) if axis == 0 else (field.shape[1] // step, field.shape[0])
-    less, less_open = (cv2.resize(plane, size, interpolation=cv2.INTER_AREA) for plane in (field, open_))
+    lit = cv2.bitwise_and(cv2.bitwise_not(dark), open_)
     if axis == 0:
-        return _measure(less, less_open, step, places, centres)
-    displacement, variance = _measure(less.T, less_open.T, step, places, centres)
+        return _measure(*_flattened(lit, open_), places, centres)
+    displacement, variance = _measure(*_flattened(cv2.transpose(lit), cv2.transpose(open_)), centres, places)
     return displacement.T, variance.T
 
 
-def _measure(read: FloatMap, open_: FloatMap, every: int, places: Floats, centres: Floats) -> tuple[Floats, Floats]:
+def _measure(read: FloatMap, open_: FloatMap, places: Floats, centres: Floats) -> tuple[Floats, Floats]:
     """Lines across the second axis at ``places`` (m,), averaged along the first around ``centres`` (n,): (n, m).
 
-    ``read`` is the field where it is open, else 0; of it and of ``open_``, ``every`` pixels along the first axis have
-    been averaged to one.
+    ``read`` is how dark the page is where it is open, else 0; of it and of ``open_``, ``_TOGETHER`` pixels along the
+    first axis have been averaged to one.
     """
     length, size = read.shape
-    along = every * np.arange(length) + (every - 1) / 2
+    along = _TOGETHER * np.arange(length) + (_TOGETHER - 1) / 2
     window = np.exp(-0.5 * ((along - centres[:, None]) / _ALONG_PX) ** 2).astype(np.float32)
     seen = window @ open_
     profiles = ((window @ read) / np.maximum(seen, 1e-3)).astype(np.float64)
@@ -321,7 +314,7 @@ def _surface(total: Floats, variance: Floats, axis: int, template: PageTemplate,
     smoothness = _SUPPLE
     if settle:
         fold = (np.arange(total.shape[0])[:, None] + np.arange(total.shape[1])) % 2
-        smoothness = stiffest_that_predicts(values, weights, fold, _LADDER, farthest=1.0)
+        smoothness = stiffest_that_predicts(values, weights, fold, _LADDER, farthest=1.0, begin=0)
     return smooth_lattice(values, weights + 1e-9, smoothness)[..., 0], share
 
 
@@ -362,9 +355,8 @@ def _pattern_share(total: Floats, pattern: Floats, variance: Floats, axis: int) 
     known = np.isfinite(variance)
     if axis == 1:
         rough, ripple, known = rough.T, ripple.T, known.T  # lines across the second axis
-    lines = [line for line in range(known.shape[1]) if known[:, line].sum() >= 5]
-    shown = np.array([np.median(rough[known[:, line], line]) for line in lines])
-    wanted = np.array([np.median(ripple[known[:, line], line]) for line in lines])
+    lines = known.sum(axis=0) >= 5
+    shown, wanted = (median_of_known(np.where(known, part, np.nan)[:, lines], axis=0) for part in (rough, ripple))
     strength = float((wanted**2).sum())
     return float((shown * wanted).sum()) / strength if strength > 1e-12 else 0.0
 
@@ -382,8 +374,8 @@ def _on_lines(template: PageTemplate) -> NDArray[np.uint8]:
 
 def _open(
     bright: NDArray[np.uint8], valid: NDArray[np.bool_], ink: NDArray[Any] | None, template: PageTemplate
-) -> FloatMap:
-    """1 where the flat page may be read: inside the picture, off the known ink, off what is dark in every channel.
+) -> NDArray[np.uint8]:
+    """255 where the flat page may be read: inside the picture, off the known ink, off what is dark in every channel.
 
     Args:
         bright: (height, width) uint8, the brightest channel.
@@ -392,42 +384,57 @@ def _open(
         template: the printed page.
     """
     free = valid if ink is None else valid & ~ink
-    open_ = free.astype(np.float32)
+    open_ = cv2.multiply(free.view(np.uint8), 255.0)
     size, quarter = (bright.shape[1], bright.shape[0]), (bright.shape[1] // 4, bright.shape[0] // 4)
 
     def low(values: NDArray[Any]) -> FloatMap:
         small = cv2.resize(values, quarter, interpolation=cv2.INTER_AREA)
         return np.asarray(cv2.blur(small.astype(np.float32), (15, 15)), np.float32)
 
-    background = low(np.where(free, bright, np.uint8(0))) / (low(open_) + np.float32(1e-3))
+    background = low(cv2.bitwise_and(bright, open_)) / (low(open_) / np.float32(255) + np.float32(1e-3))
     limit = cv2.resize(np.clip((1 - _DARK) * background, 0, 255).astype(np.uint8), size, interpolation=cv2.INTER_LINEAR)
-    dark = cv2.compare(bright, limit, cv2.CMP_LT) & free.view(np.uint8)
+    dark = cv2.bitwise_and(cv2.compare(bright, limit, cv2.CMP_LT), open_)
     count = cv2.countNonZero(dark)
     if count and cv2.countNonZero(cv2.bitwise_and(dark, _on_lines(template))) > _LINES_DARK * count:
-        return open_  # it is the lines that are dark
+        return np.asarray(open_, np.uint8)  # it is the lines that are dark
     dark = cv2.dilate(dark, np.ones((7, 7), np.uint8))
     # Where so much is dark it is the thin lines too, or mould.
     if cv2.countNonZero(dark) < _MAX_DARK_SHARE * dark.size:
-        open_[dark > 0] = 0
-    return open_
+        open_ = cv2.bitwise_and(open_, cv2.bitwise_not(dark))
+    return np.asarray(open_, np.uint8)
 
 
-def _flattened(dark: NDArray[np.uint8], open_: FloatMap) -> FloatMap:
-    """How dark each pixel is against its surroundings, in units of the local contrast, 0 where it may not be read.
+def _flattened(lit: NDArray[np.uint8], open_: NDArray[np.uint8]) -> tuple[FloatMap, FloatMap]:
+    """How dark upright lines are against their surroundings, several pixels along them averaged to one.
 
-    ``dark`` is the page's darkest channel (height, width) uint8. Backgrounds are taken at a quarter of the resolution.
+    Args:
+        lit: (height, width) uint8, how dark the page is where it may be read, else 0.
+        open_: same shape, 255 where it may be read, else 0.
+
+    Returns:
+        The darkness, in units of the local contrast, times the share that may be read, and that share, each
+        (height / ``_TOGETHER``, width) float32.
     """
-    size = (dark.shape[1], dark.shape[0])
-    quarter = (size[0] // 4, size[1] // 4)
+    read, share = _averaged(lit), _averaged(open_) / np.float32(255)
+    size = (read.shape[1], read.shape[0])
+    less = (size[0] // _TOGETHER, size[1])
 
     def low(values: FloatMap) -> FloatMap:
-        return np.asarray(cv2.resize(values, quarter, interpolation=cv2.INTER_AREA), np.float32)
+        return np.asarray(cv2.resize(values, less, interpolation=cv2.INTER_AREA), np.float32)
 
-    rest = cv2.multiply(255 - dark, open_, dtype=cv2.CV_32F)
-    share = low(open_)
-    level = cv2.GaussianBlur(low(rest), (0, 0), 4.0) / (cv2.GaussianBlur(share, (0, 0), 4.0) + 1e-3)
-    rest -= cv2.resize(level, size, interpolation=cv2.INTER_LINEAR) * open_
-    contrast = cv2.blur(low(np.abs(rest)), (61, 61)) / (cv2.blur(share, (61, 61)) + 1e-3)
+    seen = low(share)
+    level = cv2.GaussianBlur(low(read), (0, 0), 4.0) / (cv2.GaussianBlur(seen, (0, 0), 4.0) + 1e-3)
+    read -= cv2.resize(level, size, interpolation=cv2.INTER_LINEAR) * share
+    contrast = cv2.blur(low(np.abs(read)), (61, 61)) / (cv2.blur(seen, (61, 61)) + 1e-3)
     # The contrast is a mean over 244 px: its steps from one cell to the next are nothing, and cost a third.
-    rest *= cv2.resize(1 / (contrast + np.float32(1.0)), size, interpolation=cv2.INTER_NEAREST)
-    return np.asarray(np.clip(rest, -6, 6, out=rest), np.float32)
+    read *= cv2.resize(1 / (contrast + np.float32(1.0)), size, interpolation=cv2.INTER_NEAREST)
+    return np.asarray(np.clip(read, -6, 6, out=read), np.float32), share
+
+
+def _averaged(plane: NDArray[np.uint8]) -> FloatMap:
+    """The mean (height / ``_TOGETHER``, width) float32 of so many rows of a plane; left over rows are left out."""
+    whole = plane.shape[0] // _TOGETHER * _TOGETHER
+    total = cv2.add(plane[0:whole:_TOGETHER], plane[1:whole:_TOGETHER], dtype=cv2.CV_16U)
+    for row in range(2, _TOGETHER):
+        total = cv2.add(total, plane[row:whole:_TOGETHER], dtype=cv2.CV_16U)
+    return total.astype(np.float32) / np.float32(_TOGETHER)

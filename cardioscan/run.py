@@ -251,7 +251,7 @@ class PageRun:
             page, begun = (self.rectified, self.page_map.inside(soft.shape)), self._moved
         else:
             page = base_map.sample(soft, sharp=False), base_map.inside(soft.shape)
-        nodes, moved, report = refine_lines(soft, self.base, page, self.template, ink, rounds, begun)
+        nodes, moved, report = refine_lines(soft, self.base, self.template, ink, rounds, page, begun)
         self._moved = moved
         self.diagnostics["lines"] = {
             "applied": report.applied,

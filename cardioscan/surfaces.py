@@ -215,11 +215,12 @@ def stiffest_that_predicts(
     ladder: tuple[float, ...],
     farthest: float = np.inf,
     equally: float = 1.05,
+    begin: int | None = None,
 ) -> float:
     """How smooth a surface has to be to predict nodes that it was not fitted to: two-fold cross-validation.
 
     Of the ladder the stiffest is taken that predicts about as well as any. How well they do is taken to fall and then
-    to rise along it, so only those around the best are tried, from the middle on.
+    to rise along it, so only those around the best are tried.
 
     Args:
         values: (rows, columns, 1).
@@ -228,6 +229,7 @@ def stiffest_that_predicts(
         ladder: smoothnesses to choose from, rising.
         farthest: what a value is missed by counts at most this much, in units of the values.
         equally: factor on the error that still counts as about as well.
+        begin: the place in the ladder that is tried first, the likeliest; None for the middle.
     """
     errors: dict[int, float] = {}
 
@@ -240,7 +242,7 @@ def stiffest_that_predicts(
                 errors[place] += float((weights * (fold == part) * squared).sum())
         return errors[place]
 
-    place = len(ladder) // 2
+    place = len(ladder) // 2 if begin is None else begin
     missed(place)
     while place + 1 < len(ladder) and missed(place + 1) <= equally * min(errors.values()):
         place += 1
