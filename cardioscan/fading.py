@@ -32,7 +32,7 @@ _BESIDE_PX: Final = 4
 """The paper is looked at so far to either side: halfway to the next thin line."""
 _ALONG_PX: Final = 394
 """Ten squares: the window along a line whose median counts."""
-_EVERY: Final = 3
+_EVERY: Final = 5
 """So many pixels along a line are one reading of its median, for neighbours say much the same."""
 _AT_MOST: Final = 1.5
 """A line takes at most so many times what the page's lines take there (median)."""
