@@ -361,7 +361,7 @@ def _to_rgb(image: Image.Image, name: str) -> NDArray[np.uint8]:
             image = image.convert("RGB")
     except ValueError as error:
         raise ImageError(RefusalCode.NOT_AN_IMAGE, f"{name}: colour mode {image.mode} is not supported") from error
-    return np.array(image)
+    return np.asarray(image)
 
 
 def _eight_bits(grey: NDArray[Any], name: str) -> NDArray[np.uint8]:

@@ -37,6 +37,7 @@ from cardioscan.sources.preprocessing import preprocess
 from cardioscan.sources.quality import quality_score
 from cardioscan.surfaces import robust_lattice
 from cardioscan.waveform import DecodedPage, DecodingOptions, decode_rows
+from cardioscan.waveform.bands import inked_rows
 
 __all__ = ["SURE_CATEGORY", "PageRun", "thumbnail_planes"]
 
@@ -526,14 +527,13 @@ def thumbnail_planes(image: Image) -> NDArray[np.uint8]:
 def _carried(plane: Image, page_map: PageMap) -> Image:
     """A plane (h, w) uint8 resampled by a map to pixels a few px away; done where it is not 0 all around."""
     result = np.zeros_like(plane)
-    inked = np.flatnonzero(plane.any(axis=1))
-    if inked.size == 0:
-        return result
-    first, last = max(inked[0] - _CARRIED_PX, 0), inked[-1] + _CARRIED_PX + 1
-    around = cv2.dilate(plane[first:last], np.ones((2 * _CARRIED_PX + 1,) * 2, np.uint8))
+    rows = inked_rows(plane, _CARRIED_PX)
+    around = cv2.dilate(plane[rows], np.ones((2 * _CARRIED_PX + 1,) * 2, np.uint8))
     wanted = np.flatnonzero(around)
+    if wanted.size == 0:
+        return result
     y, x = np.divmod(wanted, plane.shape[1])
-    y += first
+    y += rows.start
     # OpenCV takes maps of any shape, but none with a side of more than 32,767.
     width = min(wanted.size, 4096)
     points = np.resize(np.stack([x, y], axis=1), (-(-wanted.size // width) * width, 2))

@@ -30,6 +30,7 @@ REACH_PX: Final = 70.0
 _WINDOW_PX: Final = 14
 _RIM_PX: Final = 3.0
 _WIDTHS_PX: Final = (2, 9)
+_BLURRED_PX: Final = 2
 _LEAST_CONTRAST: Final = 40.0
 _LEAST_LINES: Final = 8
 _AGREEMENT_PX: Final = 0.35
@@ -94,14 +95,15 @@ def _bar(bright: NDArray[np.uint8], x: float, zero: float, template: PageTemplat
     if darkness.max() < _LEAST_CONTRAST:
         return float("nan")
     ink = darkness > darkness.max() / 2
-    centres = []
-    for line, dark in zip(darkness, ink, strict=True):
-        edges = np.flatnonzero(np.diff(np.concatenate([[0], dark, [0]]).astype(np.int8)))
-        # Where the trace runs into the bar there is more ink, or other ink beside it.
-        if edges.size != 2 or not _WIDTHS_PX[0] <= edges[1] - edges[0] <= _WIDTHS_PX[1]:
-            continue
-        begin, end = edges[0] - 2, edges[1] + 2
-        if begin < 0 or end > line.size:
-            continue
-        centres.append(float(np.average(np.arange(begin, end), weights=line[begin:end])))
-    return float(np.median(centres)) + left - x if len(centres) >= _LEAST_LINES else float("nan")
+    size = ink.shape[1]
+    x_of = np.arange(size)
+    begin, end = ink.argmax(axis=1), size - ink[:, ::-1].argmax(axis=1)
+    # Where the trace runs into the bar there is more ink, or other ink beside it.
+    alone = ink.sum(axis=1) == end - begin
+    thin = (end - begin >= _WIDTHS_PX[0]) & (end - begin <= _WIDTHS_PX[1])
+    begin, end = begin - _BLURRED_PX, end + _BLURRED_PX
+    clear = alone & thin & (begin >= 0) & (end <= size)
+    if clear.sum() < _LEAST_LINES:
+        return float("nan")
+    weight = np.where((x_of >= begin[:, None]) & (x_of < end[:, None]), darkness, 0.0)[clear]
+    return float(np.median(weight @ x_of / weight.sum(axis=1))) + left - x

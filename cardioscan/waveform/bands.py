@@ -15,7 +15,7 @@ from cardioscan.page import PageTemplate
 from cardioscan.waveform.options import DecodingOptions
 from cardioscan.waveform.path import LENT_WORTH, VERTICAL_STEP, path_cost, trace_paths
 
-__all__ = ["INK", "STEEP_PX", "Bands"]
+__all__ = ["INK", "STEEP_PX", "Bands", "inked_rows"]
 
 Maps = NDArray[np.uint8]
 Floats = NDArray[np.float64]
@@ -35,13 +35,22 @@ _BEYOND_PX = 16  # the bands reach so far beyond the ink, more than edges and pe
 
 def _steep_places(ink: Maps) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Where a plane (height, width) uint8 has vertical runs of ``STEEP_PX`` of ink: y of their middles, x."""
-    dark = cv2.threshold(ink, INK - 1, 1, cv2.THRESH_BINARY)[1]
+    rows = inked_rows(ink)
+    dark = cv2.threshold(ink[rows], INK - 1, 1, cv2.THRESH_BINARY)[1]
     kernel = np.ones((STEEP_PX, 1), np.uint8)
     middles = cv2.findNonZero(cv2.erode(dark, kernel, borderType=cv2.BORDER_CONSTANT, borderValue=0))
     if middles is None:
         return np.empty(0, np.intp), np.empty(0, np.intp)
     x, y = middles.reshape(-1, 2).astype(np.intp).T  # OpenCV 4 puts an axis in between
-    return y, x
+    return y + rows.start, x
+
+
+def inked_rows(plane: Maps, beyond: int = 0) -> slice:
+    """The rows of a plane (height, width) uint8 from the first to the last that is not 0, and some beyond them."""
+    there = np.flatnonzero(plane.any(axis=1))
+    if there.size == 0:
+        return slice(0, 1)
+    return slice(max(int(there[0]) - beyond, 0), min(int(there[-1]) + 1 + beyond, len(plane)))
 
 
 @dataclass(frozen=True, eq=False)

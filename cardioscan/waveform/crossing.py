@@ -22,7 +22,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cardioscan.waveform.bands import INK, STEEP_PX, Bands
+from cardioscan.waveform.bands import INK, STEEP_PX, Bands, inked_rows
 
 __all__ = ["Claim", "claims", "lendable_ink", "settle_claims", "share_ink"]
 
@@ -175,15 +175,17 @@ def lendable_ink(coverage: Maps, own: Maps) -> Maps:
     Returns:
         (rows, height, width) uint8, 0 where a row may not borrow.
     """
+    lent = np.zeros_like(coverage)
     darkest = coverage.max(axis=0)
+    inked = inked_rows(darkest)
+    darkest = darkest[inked]
     steep = cv2.morphologyEx((darkest >= INK).astype(np.uint8), cv2.MORPH_OPEN, np.ones((STEEP_PX, 1), np.uint8))
     count, parts = cv2.connectedComponents(steep, connectivity=8)
-    lent = np.zeros_like(coverage)
     places = np.flatnonzero(steep)
-    part = parts.ravel()[places]
-    for row in range(len(coverage)):
-        mine = own[row].ravel()[places] >= INK
+    part, dark = parts.ravel()[places], darkest.ravel()[places]
+    for row, had in zip(lent, own, strict=True):
+        mine = had[inked].ravel()[places] >= INK
         touching = np.bincount(part[mine], minlength=count) >= STEEP_PX
-        free = places[touching[part] & ~mine]
-        lent[row].ravel()[free] = darkest.ravel()[free]
+        free = touching[part] & ~mine
+        row[inked].ravel()[places[free]] = dark[free]
     return lent

@@ -19,7 +19,7 @@ from cardioscan.page import (
     LeadSegment,
     PageTemplate,
 )
-from cardioscan.waveform.bands import Bands
+from cardioscan.waveform.bands import Bands, inked_rows
 from cardioscan.waveform.crossing import lendable_ink, share_ink
 from cardioscan.waveform.fit import Curves, fit_samples, hold_under_bars, under_bars
 from cardioscan.waveform.options import DecodingOptions
@@ -191,10 +191,9 @@ def _find_rows(coverage: NDArray[np.uint8], template: PageTemplate, options: Dec
     gap_px = options.max_gap_s * template.px_per_s
     for row, (band, path, entry) in enumerate(zip(bands.cut(coverage), paths, entries, strict=True)):
         segments = template.row_segments(row)
-        inked = np.flatnonzero(band.any(axis=1))
         # Bands are as high as the one with the tallest waves; few rows need that much.
-        high = max(inked[0] - _EDGE_PX, 0) if inked.size else 0
-        band = band[high : inked[-1] + 1 + _EDGE_PX] if inked.size else band[:_EDGE_PX]
+        inked = inked_rows(band, _EDGE_PX)
+        high, band = inked.start, band[inked]
         contrast = local_contrast(band, options.contrast_px, options.contrast_floor, options.smoothing_px)
         stroke = find_stroke(band, contrast, entry - high, path - high, options.hole_px, options.reach_px)
         inside = np.zeros(columns.size, bool)
@@ -205,7 +204,7 @@ def _find_rows(coverage: NDArray[np.uint8], template: PageTemplate, options: Dec
             rows.append(None)
             continue
         stroke = _only(stroke, readable)
-        rows.append(_Row(stroke, flat_stroke(band, stroke), readable, segments, columns, bands.tops[row] + int(high)))
+        rows.append(_Row(stroke, flat_stroke(band, stroke), readable, segments, columns, bands.tops[row] + high))
     return rows
 
 
