@@ -39,7 +39,7 @@ from cardioscan.errors import PageRefusedError
 from cardioscan.geometry import homography_dlt
 from cardioscan.inference import Tensors
 from cardioscan.measure import PageScore, SetScore, compare, finite_or_none
-from cardioscan.rectification import dense_map
+from cardioscan.rectification import PageMap
 from cardioscan.run import PageRun
 from cardioscan.synthesis.dataset import RenderedPage
 from cardioscan.synthesis.recipes import RECIPES
@@ -50,7 +50,6 @@ Row = dict[str, object]
 STAGES: Final = ("as is", "true alignment", "true lattice", "true coverage", "both")
 """``both`` is true lattice and true coverage: what is left then is lost by the decoder."""
 
-_STEP: Final = 4
 _FIRST_LINE: Final = 14  # the traces stand below this horizontal line
 
 
@@ -80,17 +79,7 @@ def true_coverage(rendered: RenderedPage, nodes: Floats) -> NDArray[np.uint8]:
         (rows, height, width) uint8.
     """
     template = rendered.page.template
-    width, height = template.width, template.height
-    coarse = dense_map(nodes, template, width, height, _STEP)
-    places = rendered.geometry.to_page(np.stack(coarse, axis=-1)).astype(np.float32)
-    # A quarter of a px between the coarse samples is exact in the 1/32 steps of OpenCV's bilinear weights.
-    full = cv2.warpAffine(
-        places,
-        np.diag([1 / _STEP, 1 / _STEP, 1])[:2],
-        (width, height),
-        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-        borderMode=cv2.BORDER_REPLICATE,
-    )
+    full = rendered.geometry.to_page(np.stack(PageMap.of(nodes, template).dense(), axis=-1)).astype(np.float32)
     return np.stack([cv2.remap(row, full, None, cv2.INTER_LINEAR) for row in rendered.page.coverage()])
 
 

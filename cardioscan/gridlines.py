@@ -43,7 +43,7 @@ _TOGETHER: Final = 4
 """So many pixels along a line are averaged before the window is laid over them."""
 _ACROSS_PX: Final = 9.0
 _REACH: Final = 20
-_FITS: Final = 2
+_FITS: Final = 3
 _STILL_PX: Final = 0.75
 """Lines that are measured so far from where they were sampled (95 %) are measured again; a line is a px or two wide."""
 _MAX_STEP_PX: Final = 1.5

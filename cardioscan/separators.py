@@ -37,9 +37,7 @@ _AGREEMENT_PX: Final = 0.35
 _FARTHEST_PX: Final = 1.0
 
 
-def measure_separators(
-    columns: Callable[[slice], NDArray[np.uint8]], template: PageTemplate = STANDARD_PAGE
-) -> Floats:
+def measure_separators(columns: Callable[[slice], NDArray[np.uint8]], template: PageTemplate = STANDARD_PAGE) -> Floats:
     """How far the bars between leads stand beside their printed places.
 
     Args:

@@ -29,7 +29,7 @@ class DecodingOptions:
         min_ink: a column whose ink near the path stays below this coverage shows no stroke.
 
     Pen (see ``cardioscan.waveform.fit``):
-        rounds: rounds of analysis by synthesis; 0 leaves the morphological decoding as it is.
+        rounds: most rounds of analysis by synthesis; 0 leaves the morphological decoding as it is.
         edge_sigma_px: standard error of an edge's height on a flat stroke.
         edge_sigma_x_px: standard error of an edge's place along x, which weighs by the steepness.
         blur_px: standard deviation along x of the blur that the coverage is taken to have.
@@ -54,7 +54,7 @@ class DecodingOptions:
     hole_px: int = 2
     reach_px: int = 4
     min_ink: float = 0.25
-    rounds: int = 3
+    rounds: int = 5
     edge_sigma_px: float = 0.25
     edge_sigma_x_px: float = 0.2
     blur_px: float = 0.4

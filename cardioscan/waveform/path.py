@@ -16,7 +16,7 @@ LENT_WORTH = (0.7, 0.05)
 """What other rows' ink counts in a column relative to the row's own, and what running through a px of it gains, as a
 share of ``jump_cost``: less than a px of its own, or a row would climb along its neighbours' strokes."""
 _RESET_COLUMNS = 16
-VERTICAL_STEP = 3  # the path is sought at a third of the vertical resolution: it only names the stroke
+VERTICAL_STEP = 2  # the path is sought at half the vertical resolution: it only names the stroke
 
 
 def trace_paths(

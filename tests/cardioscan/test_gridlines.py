@@ -9,7 +9,7 @@ import pytest
 
 from cardioscan.gridlines import _around, _open, _pattern_share, measure_lines, refine_lines
 from cardioscan.page import STANDARD_PAGE
-from cardioscan.rectification import dense_map, map_between, map_ratio
+from cardioscan.rectification import PageMap, map_between
 from cardioscan.surfaces import smooth_lattice
 from cardioscan.synthesis.dataset import render_page
 from cardioscan.synthesis.flat import lay_out
@@ -32,7 +32,7 @@ def photograph(seed):
 
 def errors(nodes, truth):
     """Distances from the truth in px of the page, below the header and away from the rim."""
-    ratio = map_ratio(dense_map(truth))
+    ratio = PageMap.of(truth).ratio
     return np.linalg.norm(nodes - truth, axis=-1)[14:-2, 2:-2] / ratio
 
 
@@ -40,7 +40,7 @@ def errors(nodes, truth):
 def test_crumpled_paper_is_followed_node_by_node(seed):
     rendered, truth, start = photograph(seed)
     before = errors(start, truth)
-    nodes, report = refine_lines(rendered.image, start)
+    nodes, _, report = refine_lines(rendered.image, start)
     after = errors(nodes, truth)
     assert report.applied
     assert report.measured > 0.6
@@ -57,7 +57,7 @@ def flat_image(raster):
 
 @pytest.mark.parametrize("raster", [True, False])
 def test_the_printers_raster_is_told_from_lines_in_their_places(raster):
-    nodes, report = refine_lines(flat_image(raster), LATTICE)
+    nodes, _, report = refine_lines(flat_image(raster), LATTICE)
     # Lines on whole pixels stand up to half a pixel beside the lattice, but the lattice is where the trace has it.
     assert np.median(np.abs(nodes - LATTICE)[14:-2, 2:-2]) < 0.04
     assert all((share > 0.8) == raster and (share < 0.2) != raster for share in report.raster)
@@ -69,7 +69,7 @@ def test_rough_paper_is_not_taken_for_mistakes(index, p90_px):
     rendered = render_page(SIGNALS.record(index), "damaged_photo", np.random.default_rng([3, index]), size=(2600, 1950))
     truth = rendered.geometry.to_image(LATTICE)
     start = smooth_lattice(truth, np.ones(truth.shape[:2]), 30.0)
-    nodes, report = refine_lines(rendered.image, start)
+    nodes, _, report = refine_lines(rendered.image, start)
     assert report.applied
     assert np.percentile(errors(start, truth), 90) > 2
     assert np.percentile(errors(nodes, truth), 90) < p90_px
@@ -94,7 +94,7 @@ def test_the_raster_is_told_from_rough_displacement(seed, raster):
 @pytest.mark.parametrize("name", ["892067079", "91831581"])
 def test_clean_pages_show_the_raster_of_the_template(shared_data, name):
     page = cv2.cvtColor(cv2.imread(str(shared_data / "pages" / f"{name}-0001.png")), cv2.COLOR_BGR2RGB)
-    nodes, report = refine_lines(page, LATTICE)
+    nodes, _, report = refine_lines(page, LATTICE)
     assert min(report.raster) > 0.8
     assert np.percentile(np.abs(nodes - LATTICE)[14:-2, 2:-2], 95) < 0.2
 
@@ -109,9 +109,9 @@ def lines_at(shift):
 
 @pytest.mark.parametrize("shift", [(0.0, 0.0), (0.4, -0.7), (-2.25, 1.5)])
 def test_displacement_has_the_sign_of_the_lines(shift):
-    field = lines_at(shift)
+    dark = (230 - 120 * lines_at(shift)).astype(np.uint8)
     for axis in (0, 1):
-        displacement, variance = measure_lines(field, np.ones_like(field), axis)
+        displacement, variance = measure_lines(dark, np.full_like(dark, 255), axis)
         assert displacement.shape == variance.shape == (44, 57)
         inner = np.s_[2:-2, 2:-2]
         assert np.isfinite(variance[inner]).all()
@@ -119,10 +119,10 @@ def test_displacement_has_the_sign_of_the_lines(shift):
 
 
 def test_what_is_covered_is_not_measured():
-    field = lines_at((0.3, 0.0))
-    open_ = np.ones_like(field)
+    dark = (230 - 120 * lines_at((0.3, 0.0))).astype(np.uint8)
+    open_ = np.full_like(dark, 255)
     open_[800:1000, 700:900] = 0
-    displacement, variance = measure_lines(field, open_, 0)
+    displacement, variance = measure_lines(dark, open_, 0)
     j, i = round((900 - 7) / PITCH), round(800 / PITCH)
     assert np.isinf(variance[j, i])
     assert displacement[j, i] == 0
@@ -140,7 +140,7 @@ def test_ink_beside_the_lines_does_not_pull_them(known):
         ink[y : y + 300, x + 3 : x + 6] = 255
     image[ink > 0] = 90  # as dark as the lines, as on a copy
     page = np.clip(image, 0, 255).astype(np.uint8)
-    nodes, report = refine_lines(page, LATTICE, ink=ink if known else None)
+    nodes, _, report = refine_lines(page, LATTICE, ink=ink if known else None)
     assert report.applied
     assert np.abs(nodes - LATTICE)[4:-4, 4:-4].max() < 0.1
 
@@ -160,25 +160,26 @@ def test_dark_lines_are_not_taken_for_ink(lines_are_dark):
         bright -= 120 * lines_at((STANDARD_PAGE.grid_x0, 0.0))
     bright[900:905, 300:1900] = 60
     open_ = _open(bright.astype(np.uint8), np.ones(bright.shape, bool), None, STANDARD_PAGE)
-    assert open_[902, 1000] == lines_are_dark
-    assert open_[950, 1000] == 1
-    assert open_[:, round(STANDARD_PAGE.grid_x0 + 20 * PITCH)][100:800].mean() == 1
+    assert open_[902, 1000] == 255 * lines_are_dark
+    assert open_[950, 1000] == 255
+    assert open_[:, round(STANDARD_PAGE.grid_x0 + 20 * PITCH)][100:800].min() == 255
 
 
 @pytest.mark.parametrize("level", [0, 128, 255])
 def test_without_lines_nothing_moves(level):
     start = 0.5 * LATTICE + 20
-    nodes, report = refine_lines(np.full((900, 1200, 3), level, np.uint8), start)
+    nodes, moved, report = refine_lines(np.full((900, 1200, 3), level, np.uint8), start)
     assert np.array_equal(nodes, start)
+    assert moved is None
     assert not report.applied
     assert report.moved_px == 0
 
 
 def test_what_is_carried_between_two_flat_pages_lands_on_the_same_pixel_of_the_picture():
     _, truth, start = photograph(0)
-    carry_x, carry_y = map_between(truth, start)
-    wanted = dense_map(truth)
-    there = [cv2.remap(plane, carry_x, carry_y, cv2.INTER_CUBIC) for plane in dense_map(start)]
+    carry = map_between(truth, start).dense()
+    wanted = PageMap.of(truth).dense()
+    there = [cv2.remap(plane, *carry, cv2.INTER_CUBIC) for plane in PageMap.of(start).dense()]
     apart = np.hypot(there[0] - wanted[0], there[1] - wanted[1])[60:-60, 60:-60]
     assert np.percentile(apart, 95) < 0.3
     assert np.median(apart) < 0.05

@@ -8,7 +8,7 @@ import pytest
 from cardioscan.geometry import transform_points
 from cardioscan.page import STANDARD_PAGE
 from cardioscan.phase import measure_displacement, refine_nodes, unwrap
-from cardioscan.rectification import dense_map
+from cardioscan.rectification import PageMap
 
 cv2 = pytest.importorskip("cv2")
 
@@ -76,7 +76,7 @@ def test_a_bent_page_is_followed_to_a_fraction_of_a_pixel(colour, trace, with_in
     assert np.median(inner_error(start, truth)) > 4
     seen = None
     if with_ink:
-        seen = cv2.remap((ink * 255).astype(np.uint8), *dense_map(start), cv2.INTER_LINEAR)
+        seen = cv2.remap((ink * 255).astype(np.uint8), *PageMap.of(start).dense(), cv2.INTER_LINEAR)
     nodes, report = refine_nodes(image, start, ink=seen)
     apart = inner_error(nodes, truth)
     assert np.median(apart) < typical

@@ -9,8 +9,7 @@ from cardioscan.homography import LabelKeypoints
 from cardioscan.page import STANDARD_PAGE
 from cardioscan.rectification import (
     NodeDetections,
-    dense_map,
-    map_ratio,
+    PageMap,
     read_nodes,
     rectify,
     resolve_lattice,
@@ -189,7 +188,7 @@ class TestDenseMap:
 
     def test_exact_at_nodes_and_on_a_homography(self):
         matrix = np.array([[1.4, 0.1, 100], [-0.08, 1.5, 300], [2e-5, -1e-5, 1]])
-        map_x, map_y = dense_map(transform_points(matrix, STANDARD_PAGE.lattice()))
+        map_x, map_y = PageMap.of(transform_points(matrix, STANDARD_PAGE.lattice())).dense()
         assert map_x.shape == map_y.shape == (1700, 2200)
         assert map_x.dtype == np.float32
         ys, xs = np.mgrid[0:1700:50, 0:2200:50]
@@ -198,7 +197,7 @@ class TestDenseMap:
         assert np.abs(map_y[::50, ::50] - expected[..., 1]).max() < 5e-3
 
     def test_passes_through_bent_nodes(self):
-        map_x, map_y = dense_map(self.image_nodes)
+        map_x, map_y = PageMap.of(self.image_nodes).dense()
         lattice = STANDARD_PAGE.lattice()
         for j, i in ((0, 0), (5, 9), (20, 31), (43, 55)):
             x, y = lattice[j, i]
@@ -215,13 +214,13 @@ class TestDenseMap:
             assert (weights * patch_y).sum() == pytest.approx(self.image_nodes[j, i, 1], abs=0.02 if j < 43 else 2)
 
     def test_every_second_pixel(self):
-        full, _ = dense_map(self.image_nodes)
-        half, _ = dense_map(self.image_nodes, step=2)
+        full, _ = PageMap.of(self.image_nodes).dense()
+        half, _ = PageMap.of(self.image_nodes, step=2).dense()
         assert np.allclose(half, full[::2, ::2], atol=1e-3)
 
     @pytest.mark.parametrize("scale", [0.7, 1.0, 2.3])
     def test_ratio(self, scale):
-        assert map_ratio(dense_map(scale * STANDARD_PAGE.lattice())) == pytest.approx(scale, rel=1e-3)
+        assert PageMap.of(scale * STANDARD_PAGE.lattice()).ratio == pytest.approx(scale, rel=1e-3)
 
 
 @pytest.mark.parametrize("scale", [1.0, 2.0])
@@ -231,7 +230,7 @@ def test_rectify_undoes_the_picture(scale):
     image[..., 0] = np.arange(width) / width * 255
     image[..., 1] = (np.arange(height) / height * 255)[:, None]
     nodes = scale * (STANDARD_PAGE.lattice() + 40)
-    page, valid = rectify(image, dense_map(nodes))
+    page, valid = rectify(image, PageMap.of(nodes))
     assert page.shape == (1700, 2200, 3)
     assert page.dtype == np.uint8
     assert abs(int(page[500, 900, 0]) - 940 * scale / width * 255) < 2
@@ -246,7 +245,7 @@ def test_rectify_does_not_alias():
     image = np.zeros((1720, 2240, 3), np.uint8)
     image[:, ::2] = 200
     page, _ = rectify(
-        np.ascontiguousarray(np.repeat(image, 2, axis=0)), dense_map((1.015, 2) * STANDARD_PAGE.lattice())
+        np.ascontiguousarray(np.repeat(image, 2, axis=0)), PageMap.of((1.015, 2) * STANDARD_PAGE.lattice())
     )
     coarse = page[200:800:7, 200:1800, 0].astype(float)
     assert np.ptp(coarse.reshape(-1, 100, 16).mean(axis=-1)) < 60

@@ -20,7 +20,7 @@ from cardioscan.inference import Tensors
 from cardioscan.lattice import read_nodes, resolve_lattice
 from cardioscan.page import STANDARD_PAGE
 from cardioscan.pipeline import Digitizer, DigitizerOptions
-from cardioscan.rectification import dense_map
+from cardioscan.rectification import PageMap
 from cardioscan.search import views
 from cardioscan.synthesis.dataset import RenderedPage, render_page
 from cardioscan.synthesis.simulator import SimulatedSignals
@@ -85,7 +85,7 @@ class TrueMaps:
     def waveform_extractor(self) -> dict[str, Any]:
         names = ("point_probability", "point_offset", "lattice_coordinate")
         nodes = resolve_lattice(read_nodes(*(self.lattice[name][0] for name in names))).nodes
-        maps = dense_map(transform_points(np.linalg.inv(self.to_aligned), nodes))
+        maps = PageMap.of(transform_points(np.linalg.inv(self.to_aligned), nodes)).dense()
         page = self.rendered.geometry.to_page(np.stack(maps, axis=-1)[::4, ::4]).astype(np.float32)
         full = cv2.warpAffine(
             page, np.diag([0.25, 0.25, 1])[:2], (2200, 1700), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
