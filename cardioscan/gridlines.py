@@ -62,7 +62,7 @@ _ROUGHLY: Final = 3.0
 crumpled paper all of them leave a stiff surface, and are right."""
 _AROUND: Final = 3
 _SUPPLE: Final = 1e-3
-_LADDER: Final = (1e-5, 1e-2, 1.0, 100.0, 1e5)
+_LADDER: Final = (1e-4, 1e-2, 1.0, 100.0, 1e5)
 _RASTER_SHARE: Final = 0.4
 _MIN_MEASURED: Final = 0.3
 
@@ -114,7 +114,8 @@ def refine_lines(
         ink: (height, width) uint8 in that flat page: where trace is, 255 = certainly. It is left out, or a QRS beside
             a line would pull it. Where it is known the last round settles how supple the lattice is to be.
         rounds: how often the page is measured at most; it is flattened anew in between. With known ink no further round
-            follows one in which few nodes moved. The displacement is always smoothed as a whole.
+            follows one in which few nodes moved. The displacement is always smoothed as a whole; how supple it may
+            be is settled by the page where the ink is known and in the last of several rounds.
         page: the flat page that the nodes give, or with ``begun`` those that came out then, and where it is valid; None
             has it sampled.
         begun: the displacement that an earlier call has come to, from the same nodes.
@@ -128,7 +129,7 @@ def refine_lines(
     current = start if moved is None else start + slide_nodes(start, moved, template.grid_pitch)
     known_ink = None if ink is None else _grown(ink)
     report = LineReport(False, 0.0, float("nan"), 0.0, (0.0, 0.0))
-    for _ in range(rounds):
+    for turn in range(rounds):
         if page is None:
             page_map = PageMap.of(current, template)
             page = page_map.sample(image, sharp=False), page_map.inside(image.shape)
@@ -143,7 +144,8 @@ def refine_lines(
                 return current, moved, report
             errors.append(float(np.sqrt(np.median(variance[np.isfinite(variance)]))))
             total = measured if moved is None else moved[..., axis] + measured
-            surface, raster = _surface(total, variance, axis, template, settle=ink is not None)
+            settle = ink is not None or turn == rounds - 1 > 0
+            surface, raster = _surface(total, variance, axis, template, settle)
             surfaces.append(surface)
             rasters.append(raster)
         before, moved = moved, np.stack(surfaces, axis=-1)

@@ -22,6 +22,9 @@ FloatMap = NDArray[np.float32]
 STEP: Final = 4
 """The phase is measured on every fourth pixel of the page: a pitch is still ten of them; every second is no better."""
 
+BLUR: Final = 0.8
+"""Deviation of the Gaussian that goes before, in steps: lines are a pixel or two wide, and their aliases move them."""
+
 _MARGIN_PX: Final = 8.0
 """The rim of the page is not read: where paper ends, its edge outshines the line beside it."""
 
@@ -56,17 +59,14 @@ def measure_displacement(
         Displacement (n_horizontal_lines, n_vertical_lines, 2) float64, (x, y) px, each modulo one pitch into
         -pitch/2..pitch/2 (positive: the line stands to the right, below), and the confidence of each, same shape, 0..1.
     """
-    small = cv2.blur(page, (STEP, STEP), anchor=(0, 0))[::STEP, ::STEP]
+    small = cv2.GaussianBlur(page, (0, 0), BLUR * STEP)[::STEP, ::STEP]
     open_ = np.ones(small.shape[:2], np.float32)
     if ink is not None:
         open_ = 1 - grown_ink(ink, 0.0, template)
-    results = [
-        measure_waves(field, open_, template, sigma) for field in grid_sources(np.asarray(small, np.uint8)).values()
-    ]
+    sources = grid_sources(np.ascontiguousarray(small, np.uint8))
+    results = [measure_waves(field, open_, template, sigma) for field in sources.values()]
     wrapped, trust = max(results, key=lambda result: float(result[1].min(axis=0).mean()))
-    pitch = template.grid_pitch
-    shifted = wrapped + (STEP - 1) / 2  # the mean of neighbouring pixels lies between them
-    return np.moveaxis((shifted + pitch / 2) % pitch - pitch / 2, 0, -1), np.moveaxis(trust, 0, -1)
+    return np.moveaxis(wrapped, 0, -1), np.moveaxis(trust, 0, -1)
 
 
 def grown_ink(ink: NDArray[Any], margin_px: float, template: PageTemplate) -> FloatMap:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from cardioscan.geometry import Floats, halve, slide_nodes, transform_points
 from cardioscan.gridphase import (
+    BLUR,
     STEP,
     colourless_ink,
     grid_sources,
@@ -113,11 +114,9 @@ def refine_nodes(
     """
     start = np.asarray(nodes, np.float64)
     ratio = PageMap.of(start, template, STEP).ratio  # px of the picture for a sampled one
-    # Lines are a pixel or two wide and are sampled at every second one: blurred first, or their aliases move them
-    # (unblurred by 0.2 px, in waves of ten columns).
     small, shrinking = halve(image, ratio)
     sampled = ratio * float(shrinking[0, 0])
-    small = np.asarray(cv2.GaussianBlur(small, (0, 0), 0.8 * sampled), np.uint8)
+    small = np.asarray(cv2.GaussianBlur(small, (0, 0), BLUR * sampled), np.uint8)
     current = transform_points(shrinking, start)
     flat = template.lattice()
     blocked = None if ink is None else grown_ink(ink, ink_margin_px, template)

@@ -23,6 +23,7 @@ from cardioscan.waveform.pen import Floats, Stroke
 _PLACES = 4  # places across a column whose middle stands for it
 _CONTACTS = 11  # points of the pen's disc that may touch, at equal angles
 _FAR = 1e6
+_ONE, _OTHER = np.triu_indices(4)  # pairs of the samples that an edge is made of
 _BOUNDARY_TRUST = 0.1  # weight of edges to which the pen of the neighbouring lead, or a bar, may have contributed
 _BOUNDARY_PX = 0.5  # how far beyond the pen's radius the neighbour's goes
 _BAR_PX = 1.6  # how far beyond it a bar goes
@@ -78,21 +79,19 @@ class _Pen:
         below = np.clip(below, begin[:, None, None], np.maximum(begin, end - 1)[:, None, None])
         self._sample = below
         self._share = np.clip((x - curves.x[below]) / (curves.x[below + 1] - curves.x[below]), 0, 1)
-        self._arch = radius * np.cos(angle)
         beyond = (x < low[..., None] - 1e-9) | (x > high[..., None] + 1e-9)
-        self._beyond = np.where(beyond, _FAR, 0.0)
+        self._inside = radius * np.cos(angle) - np.where(beyond, _FAR, 0.0)
         self._columns = np.arange(columns.size)[:, None]
 
     def draw(self, y: Floats) -> tuple[_Edge, _Edge]:
         """Upper and lower edge of the stroke of samples at heights ``y`` (n,)."""
-        centre = y[self._sample] + (y[self._sample + 1] - y[self._sample]) * self._share
-        return (
-            self._edge(centre - self._arch + self._beyond, sign=1),
-            self._edge(centre + self._arch - self._beyond, sign=-1),
-        )
+        centre = np.diff(y).take(self._sample)
+        centre *= self._share
+        centre += y.take(self._sample)
+        return (self._edge(centre - self._inside, sign=1), self._edge(centre + self._inside, sign=-1))
 
     def _edge(self, touching: Floats, sign: int) -> _Edge:
-        contact = (sign * touching).argmin(axis=2)
+        contact = touching.argmin(axis=2) if sign > 0 else touching.argmax(axis=2)
         height = np.take_along_axis(touching, contact[..., None], axis=2)[..., 0]
         # Coverage averaged over a column crosses one half at the median of the edge across it: the middle two.
         middle = np.argsort(height, axis=1)[:, _PLACES // 2 - 1 : _PLACES // 2 + 1]
@@ -210,11 +209,12 @@ def _step(
         residual = np.where(trust > 0, target - edge.height, 0.0)
         weight = trust / (1 + residual**2 * trust / outlier**2)
         right += np.bincount(edge.sample.ravel(), (edge.weight * (weight * residual)[:, None]).ravel(), n)
-        i, j = edge.sample[:, :, None], edge.sample[:, None, :]
-        value = edge.weight[:, :, None] * edge.weight[:, None, :] * weight[:, None, None]
-        upper = np.broadcast_to(i <= j, value.shape)
-        place = (width - (j - i)) * n + j
-        band += np.bincount(place[upper], value[upper], band.size)
+        one, other = edge.sample[:, _ONE], edge.sample[:, _OTHER]
+        apart = np.abs(one - other)
+        value = edge.weight[:, _ONE] * edge.weight[:, _OTHER] * weight[:, None]
+        value[(apart == 0) & (_ONE != _OTHER)] *= 2  # on the diagonal either order of the two counts
+        place = (width - apart) * n + np.maximum(one, other)
+        band += np.bincount(place.ravel(), value.ravel(), band.size)
     matrix = band.reshape(width + 1, n)
 
     k = np.flatnonzero(stiff)

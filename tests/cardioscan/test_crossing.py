@@ -14,6 +14,7 @@ from cardioscan.synthesis.strokes import stroke_coverage, trace_polyline
 from cardioscan.waveform import DecodingOptions, decode_rows
 from cardioscan.waveform.bands import Bands
 from cardioscan.waveform.crossing import claims, lendable_ink, settle_claims, share_ink
+from cardioscan.waveform.path import VERTICAL_STEP
 
 PAGE = replace(
     STANDARD_PAGE,
@@ -170,8 +171,8 @@ def test_bands_around_the_ink_give_the_same_paths(depth_mv: float, height_mv: fl
     coverage = by_place(page(wave(300, 9, -depth_mv), wave(700, 10, height_mv)))
     lent = lendable_ink(coverage, coverage)
     near = BANDS.around(np.maximum(coverage, lent))
-    assert near.height < BANDS.height and near.height % 2 == 0
-    assert all((a - b) % 2 == 0 and a >= b for a, b in zip(near.tops, BANDS.tops, strict=True))
+    assert near.height < BANDS.height and near.height % VERTICAL_STEP == 0
+    assert all((a - b) % VERTICAL_STEP == 0 and a >= b for a, b in zip(near.tops, BANDS.tops, strict=True))
     for bands in (BANDS, near):
         for plane, top in zip(coverage, bands.tops, strict=True):
             inked = np.flatnonzero(plane.max(axis=1) >= 8)

@@ -59,7 +59,7 @@ def flat_image(raster):
 def test_the_printers_raster_is_told_from_lines_in_their_places(raster):
     nodes, _, report = refine_lines(flat_image(raster), LATTICE)
     # Lines on whole pixels stand up to half a pixel beside the lattice, but the lattice is where the trace has it.
-    assert np.median(np.abs(nodes - LATTICE)[14:-2, 2:-2]) < 0.04
+    assert np.median(np.abs(nodes - LATTICE)[14:-2, 2:-2]) < 0.05
     assert all((share > 0.8) == raster and (share < 0.2) != raster for share in report.raster)
 
 

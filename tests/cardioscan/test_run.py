@@ -152,7 +152,7 @@ def test_the_extractor_is_shown_the_page_with_its_lines_faded(shares: tuple[floa
     x, y = lines[20, 30]
     page[:, lines[0, :, 0]] = 40
     page[lines[:, 0, 1]] = 40
-    run.rectified = page.copy()
+    run._flat = page.copy()
     run._cover()
     shown = listener.shown["waveform_extractor"]["page"][0].transpose(1, 2, 0)
     assert np.abs(shown[y + 15, x] - (40 + 200 * shares[0])).max() <= 1

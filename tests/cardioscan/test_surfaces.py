@@ -49,7 +49,7 @@ SIDES = np.mgrid[:44, :57].astype(float)
 
 @pytest.mark.parametrize(
     ("smoothness", "most", "typical"),
-    [(3.0, 0.05, 0.01), (30.0, 0.01, 0.002), (300.0, 0.005, 0.001), (1e5, 1e-3, 3e-4)],
+    [(0.3, 0.3, 0.05), (3.0, 0.05, 0.01), (30.0, 0.03, 0.005), (300.0, 0.005, 0.001), (1e5, 3e-3, 1e-3)],
 )
 @pytest.mark.parametrize("depth", [1, 2])
 def test_few_knots_give_the_surface_that_all_nodes_would(monkeypatch, smoothness, most, typical, depth):
@@ -70,7 +70,7 @@ def test_few_knots_give_the_surface_that_all_nodes_would(monkeypatch, smoothness
     assert np.sqrt(np.mean((fast - exact) ** 2)) < typical
 
 
-@pytest.mark.parametrize("smoothness", [1.0, 100.0, 1e4])
+@pytest.mark.parametrize("smoothness", [0.1, 3.0, 100.0, 1e4])
 @pytest.mark.parametrize("share", [0.2, 0.5, 0.8])
 def test_waves_are_damped_as_their_third_differences_say(smoothness, share):
     """Of a wave of L nodes 1 / (1 + smoothness (2 sin(pi / L))^6) is left: half where smoothness = (L / 2 pi)^6."""
