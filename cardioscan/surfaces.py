@@ -147,7 +147,7 @@ def smooth_lattice(values: Points, weights: Points, smoothness: float, crossover
 
     Minimises ``sum w (u - v)^2 + smoothness * roughness``, where the roughness is the energy of third differences
     plus ``1 / crossover^2`` times that of second differences (a discrete smoothing spline). From a smoothness of 0.25
-    on it is minimised among cubic splines with a knot at every second node, from 30 on at every third and from 1e4 on at
+    on it is minimised among cubic splines with a knot at every second node, from 30 on at every third, from 1e4 on at
     every fifth: in a fifth to a twentieth of the time. From the exact solution they are apart by a twentieth of the
     values' noise at 0.3, where waves of six nodes are damped more than they should be, and by less than a hundredth of
     it from 3 on. Gaps

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -137,3 +138,36 @@ def test_area_resize_says_exactly_where_pixels_go(size, factor):
     assert np.abs(error - error.mean()).max() < 1.5
     corner = g.transform_points(matrix, np.array([[-0.5, -0.5]]))
     assert np.allclose(corner, -0.5)
+
+
+@pytest.mark.parametrize("factor", [1.1, 1.5, 1.8, 2.5, 3.7])
+def test_area_resize_is_close_to_the_area_average(factor):
+    rng = np.random.default_rng(0)
+    image = cv2.GaussianBlur(rng.integers(0, 256, (900, 1200, 3), dtype=np.uint8), (0, 0), 2.0)
+    size = round(1200 / factor), round(900 / factor)
+    exact = cv2.resize(image, size, interpolation=cv2.INTER_AREA).astype(float)
+    apart = g.area_resize(image, *size)[0] - exact
+    contrast = exact.std()
+    assert abs(apart.mean()) < 1.0
+    assert np.std(apart) < 0.2 * contrast
+
+
+@pytest.mark.parametrize(("factor", "halvings"), [(1.0, 0), (1.9, 0), (2.0, 1), (3.9, 1), (4.0, 2), (1e9, 7)])
+def test_halving_goes_as_often_as_the_factor_holds_two(factor, halvings):
+    image = np.zeros((131, 260, 3), np.uint8)
+    small, matrix = g.halve(image, factor)
+    assert small.shape == (131 >> halvings, 260 >> halvings, 3)
+    assert matrix[0, 0] == matrix[1, 1] == 0.5**halvings
+    assert (small is image) == (halvings == 0)
+
+
+@given(st.integers(0, 1000), st.integers(0, 1))
+@settings(max_examples=30, deadline=None)
+def test_the_median_of_known_values_is_numpys(seed, axis):
+    rng = np.random.default_rng(seed)
+    values = rng.normal(0, 1, (7, 9, 3))
+    values[rng.random(values.shape) < 0.4] = np.nan
+    values[2, 3, 1] = values[3, 2, 1] = 0.0  # no slice without a number in it
+    values[0], values[:, 0] = 1.0, 1.0
+    assert np.array_equal(g.median_of_known(values, axis), np.nanmedian(values, axis=axis))
+    assert np.isnan(g.median_of_known(np.full((3, 4), np.nan), axis)).all()

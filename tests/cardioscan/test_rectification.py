@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 
@@ -221,6 +222,57 @@ class TestDenseMap:
     @pytest.mark.parametrize("scale", [0.7, 1.0, 2.3])
     def test_ratio(self, scale):
         assert PageMap.of(scale * STANDARD_PAGE.lattice()).ratio == pytest.approx(scale, rel=1e-3)
+
+
+BENT = transform_points(np.array([[1.1, 0.02, 30], [-0.03, 1.05, 60], [1e-5, -2e-5, 1]]), STANDARD_PAGE.lattice())
+BENT = BENT + 4 * np.sin(STANDARD_PAGE.lattice()[..., ::-1] / 150)
+
+
+def test_single_points_lie_where_the_dense_map_has_them():
+    page_map = PageMap.of(BENT)
+    map_x, map_y = page_map.dense()
+    pixels = np.random.default_rng(0).integers(0, (2200, 1700), (40, 50, 2))
+    wanted = np.stack([map_x[pixels[..., 1], pixels[..., 0]], map_y[pixels[..., 1], pixels[..., 0]]], axis=-1)
+    assert np.abs(page_map.at(pixels.reshape(-1, 2).astype(float)) - wanted.reshape(-1, 2)).max() < 2e-3
+    assert np.isnan(page_map.at(np.array([[np.nan, 3.0]]))).all()
+
+
+def test_pixels_that_move_by_little_are_found_fast():
+    there = STANDARD_PAGE.lattice() + 2 * np.sin(STANDARD_PAGE.lattice()[..., ::-1] / 150)
+    page_map = PageMap.of(there)
+    map_x, map_y = page_map.dense()
+    pixels = np.random.default_rng(0).integers(0, (2200, 1700), (40, 50, 2))
+    wanted = np.stack([map_x[pixels[..., 1], pixels[..., 0]], map_y[pixels[..., 1], pixels[..., 0]]], axis=-1)
+    assert np.abs(page_map.near(pixels) - wanted).max() < 0.01
+
+
+@pytest.mark.parametrize("columns", [slice(None), slice(0, 30), slice(1017, 1046), slice(2190, 2300)])
+@pytest.mark.parametrize(("sharp", "fill"), [(True, 255), (False, None)])
+def test_pages_sampled_by_strips_are_those_of_the_dense_map(columns, sharp, fill):
+    """But for the fixed point of OpenCV's weights: places differ by its last bit, brightness by a level or two."""
+    rng = np.random.default_rng(0)
+    image = cv2.GaussianBlur(rng.integers(0, 256, (1900, 2500, 3), dtype=np.uint8), (0, 0), 2.0)
+    page_map = PageMap.of(BENT)
+    border = cv2.BORDER_REPLICATE if fill is None else cv2.BORDER_CONSTANT
+    way = cv2.INTER_CUBIC if sharp else cv2.INTER_LINEAR
+    wanted = cv2.remap(image, *page_map.dense(), way, borderMode=border, borderValue=(fill or 0,) * 3)[:, columns]
+    found = page_map.sample(image, sharp, fill, columns)
+    assert found.shape == wanted.shape
+    assert np.mean(np.abs(found.astype(int) - wanted) > 2) < 1e-3
+
+
+@pytest.mark.parametrize("step", [1, 4])
+@pytest.mark.parametrize("rim", [0.5, 0.0])
+def test_what_lies_inside_the_picture(step, rim):
+    page_map = PageMap.of(BENT - (80.0, 75.0), step=step)
+    shape = (1700, 2250, 3)
+    x, y = page_map.dense()
+    wanted = (x >= -rim) & (x <= shape[1] - 1 + rim) & (y >= -rim) & (y <= shape[0] - 1 + rim)
+    inside = page_map.inside(shape, rim)
+    assert 0.5 < wanted.mean() < 1
+    assert np.mean(inside != wanted) < 1e-4  # rounding, where the rim is crossed
+    assert page_map.inside((9000, 9000)).mean() > wanted.mean()
+    assert PageMap.of(BENT + 200, step=step).inside((9000, 9000)).all()
 
 
 @pytest.mark.parametrize("scale", [1.0, 2.0])
