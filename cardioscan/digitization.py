@@ -92,7 +92,7 @@ class DigitizerOptions:
 
 PROFILES: Final[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
     {
-        "fast": {"line_rounds": (0, 1), "second_pass": "never", "crossing": False},
+        "fast": {"line_rounds": (0, 2), "second_pass": "never", "crossing": False},
         "balanced": {},
         "accurate": {"second_pass": "always", "arithmetic": "float"},
     }

@@ -61,7 +61,7 @@ _GUESSED: Final = 0.1
 _MOSTLY: Final = 0.5
 _CONTRADICTION: Final = 1.0
 """Limb leads that contradict each other by so many times their own rms are not limb leads."""
-_CARRIED_PX: Final = 4
+_CARRIED_PX: Final = 6
 """Coverage is carried over to a better lattice at most about so far."""
 _UNSETTLED_CERTAINTY: Final = 0.7
 """What is left of the confidence when the phase of the grid does not settle; squared without a network's lattice."""

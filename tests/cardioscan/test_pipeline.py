@@ -13,6 +13,7 @@ from cardioscan.digitization import PROFILES, DigitizerOptions
 from cardioscan.errors import CardioscanError
 from cardioscan.evaluation import compare
 from cardioscan.page import STANDARD_PAGE
+from cardioscan.phase import measure_displacement
 from cardioscan.pipeline import Digitization
 from cardioscan.plots import overlay_of
 from cardioscan.specs import SPECS
@@ -63,6 +64,21 @@ def test_traces_lie_on_the_picture(example: Digitization) -> None:
     assert len(example.traces) == len(STANDARD_PAGE.segments)
     assert (points > -5).all() and (points < (width + 5, height + 5)).all()
     assert overlay_of(example).shape == example.image.shape
+
+
+def test_the_flat_page_is_sampled_when_it_is_asked_for_and_has_its_lines_on_the_lattice(example: Digitization) -> None:
+    page = example.rectified
+    assert page is not None and page.shape == (1700, 2200, 3) and page.dtype == np.uint8
+    assert example.rectified is page
+    assert example.row_coverage is not None
+    darkness = 255.0 - page.min(axis=2)
+    assert darkness[example.row_coverage.max(axis=0) > 250].mean() > 3 * np.median(darkness)
+    displacement, confidence = measure_displacement(page)
+    assert np.abs(displacement[15:-2, 3:-3][confidence[15:-2, 3:-3] > 0.5]).mean() < 0.5
+
+
+def test_a_page_refused_before_it_is_flat_has_no_flat_page() -> None:
+    assert Digitizer().digitize_with_details(b"nothing").rectified is None
 
 
 def test_the_same_page_gives_the_same_answer(digitizer: Digitizer, example: Digitization) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 
@@ -9,7 +10,8 @@ from cardioscan.digitization import DigitizerOptions
 from cardioscan.errors import RefusalCode, StageError
 from cardioscan.inference import OnnxBackend
 from cardioscan.page import LEADS, STANDARD_PAGE
-from cardioscan.run import PageRun
+from cardioscan.rectification import PageMap
+from cardioscan.run import PageRun, _carried
 from cardioscan.search import SURE_NAMES
 
 
@@ -158,3 +160,17 @@ def test_the_extractor_is_shown_the_page_with_its_lines_faded(shares: tuple[floa
     assert np.abs(shown[y + 15, x] - (40 + 200 * shares[0])).max() <= 1
     assert np.abs(shown[y, x + 15] - (40 + 200 * shares[1])).max() <= 1
     assert np.array_equal(run.rectified, page)  # what is drawn and kept has its lines
+
+
+@pytest.mark.parametrize("amplitude_px", [0.0, 0.4, 4.0])
+def test_coverage_is_carried_as_the_dense_map_would(amplitude_px: float) -> None:
+    lattice = STANDARD_PAGE.lattice()
+    page_map = PageMap.of(lattice + amplitude_px * np.sin(lattice[..., ::-1] / 200))
+    plane = np.zeros((STANDARD_PAGE.height, STANDARD_PAGE.width), np.uint8)
+    x = np.arange(100, 2100)
+    points = np.stack([x, 900 + 150 * np.sin(x / 40)], axis=1).round().astype(np.int32)
+    cv2.polylines(plane, [points], False, 255, 4, cv2.LINE_AA)
+    wanted = cv2.remap(plane, *page_map.dense(), cv2.INTER_CUBIC)
+    assert np.abs(_carried(plane, page_map).astype(int) - wanted).max() <= 16  # a thirty-second of a pixel of an edge
+    assert (_carried(plane, page_map) != wanted).mean() < 1e-3
+    assert not _carried(np.zeros_like(plane), page_map).any()
