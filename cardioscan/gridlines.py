@@ -112,7 +112,7 @@ def refine_lines(
             page of the truth; smooth, since what is known about single nodes comes from here alone.
         template: the printed page.
         ink: (height, width) uint8 in that flat page: where trace is, 255 = certainly. It is left out, or a QRS beside
-            a line would pull it. Where it is known the last round settles how supple the lattice is to be.
+            a line would pull it.
         rounds: how often the page is measured at most; it is flattened anew in between. With known ink no further round
             follows one in which few nodes moved. The displacement is always smoothed as a whole; how supple it may
             be is settled by the page where the ink is known and in the last of several rounds.

@@ -34,8 +34,8 @@ _BETWEEN: Final = (1.5, 2.5)
 
 _NOISE_SIGMA: Final = 50.0
 _LINE_ZONE_PX: Final = 5.0
-_BELL_PX: Final = (40.0, 40.0, 40.0)
-"""Three boxes of these sides have variances of side^2 / 12: together a deviation of 20 px."""
+_BELL_PX: Final = 40.0
+"""Three boxes of this side, each with a variance of side^2 / 12, have a deviation of 20 px together."""
 _MAX_INK_SHARE: Final = 0.35
 _MIN_CHROMA_SHARE: Final = 0.3
 _INK_DROP: Final = 0.2
@@ -105,10 +105,22 @@ def _box(side_px: float) -> tuple[int, int]:
     return side, side
 
 
+def _mean_of_open(field: FloatMap, open_: FloatMap) -> FloatMap:
+    """Mean of a field (h, w) over two squares around each pixel, where it may be read."""
+    around = _box(82.0)
+    return np.asarray(cv2.blur(field * open_, around) / (cv2.blur(open_, around) + 1e-3), np.float32)
+
+
+def _grown_unless_everywhere(ink: FloatMap) -> FloatMap:
+    """Ink (h, w), 0 or 1, grown by 10 px; all zero where that is too much of the page to be ink."""
+    grown = cv2.dilate(ink, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, _box(21.0)))
+    return np.asarray(grown if grown.mean() < _MAX_INK_SHARE else np.zeros_like(grown), np.float32)
+
+
 def _bell(field: FloatMap) -> FloatMap:
     """Blurred by three boxes, which together are a bell of 20 px deviation; a Gaussian's costs 2.5 times as much."""
-    for side in _BELL_PX:
-        field = np.asarray(cv2.blur(field, _box(side)), np.float32)
+    for _ in range(3):
+        field = np.asarray(cv2.blur(field, _box(_BELL_PX)), np.float32)
     return field
 
 
@@ -129,11 +141,9 @@ def colourless_ink(page: NDArray[np.uint8], open_: FloatMap) -> FloatMap:
     of it, and the beats of all rows stand at the same places. All zero where too much of the page answers to that.
     """
     high = channel_range(page)[1].astype(np.float32)
-    around = _box(82.0)
-    background = cv2.blur(high * open_, around) / (cv2.blur(open_, around) + 1e-3)
+    background = _mean_of_open(high, open_)
     ink = (background - high > _INK_DROP * np.maximum(background, 1)).astype(np.float32) * open_
-    grown = cv2.dilate(ink, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, _box(21.0)))
-    return np.asarray(grown if grown.mean() < _MAX_INK_SHARE else np.zeros_like(grown), np.float32)
+    return _grown_unless_everywhere(ink)
 
 
 def line_distances(template: PageTemplate, step: int = 1) -> tuple[Floats, Floats]:
@@ -149,15 +159,13 @@ def off_grid_ink(darkness: FloatMap, open_: FloatMap, template: PageTemplate) ->
 
     All zero where so much of the page answers to that, that it is not ink (a coarse screen, noise).
     """
-    around = _box(82.0)
-    background = cv2.blur(darkness * open_, around) / (cv2.blur(open_, around) + 1e-3)
+    background = _mean_of_open(darkness, open_)
     rest = (darkness - background) * open_
     apart_x, apart_y = line_distances(template, STEP)
     line = float(np.median(rest[:, apart_x <= 1.0]) + np.median(rest[apart_y <= 1.0])) / 2
     between = (apart_y[:, None] > _LINE_ZONE_PX) & (apart_x > _LINE_ZONE_PX)
     ink = ((rest > 0.8 * max(line, 8.0)) & between).astype(np.float32)
-    grown = cv2.dilate(ink, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, _box(21.0)))
-    return np.asarray(grown if grown.mean() < _MAX_INK_SHARE else np.zeros_like(grown), np.float32)
+    return _grown_unless_everywhere(ink)
 
 
 @lru_cache(maxsize=32)

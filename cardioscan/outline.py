@@ -25,6 +25,7 @@ _WORK_PX: Final = 1800
 """Longer side of the picture that is searched: a square of a page that fills a third of it is still 8 px wide."""
 _CELL_PX: Final = 4
 _WINDOW_PX: Final = 71
+_WINDOW_CELLS: Final = _WINDOW_PX // _CELL_PX
 _BACKGROUND_PX: Final = 6.0
 _MIN_ENERGY: Final = 3.0
 _ANISOTROPY_COST: Final = 1.5
@@ -73,9 +74,8 @@ def find_outline(image: NDArray[np.uint8]) -> Outline | None:
     level = (np.clip(score, 0, 1) * 255).astype(np.uint8)
     threshold, _ = cv2.threshold(level, 0, 255, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
     mask = (level > max(float(threshold) * 0.6, 255 * _MIN_SCORE)).astype(np.uint8)
-    side = _WINDOW_PX // _CELL_PX
-    mask = cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((side // 4 + 1,) * 2, np.uint8))
-    mask = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, np.ones((side,) * 2, np.uint8))
+    mask = cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((_WINDOW_CELLS // 4 + 1,) * 2, np.uint8))
+    mask = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, np.ones((_WINDOW_CELLS,) * 2, np.uint8))
     count, parts, stats, _ = cv2.connectedComponentsWithStats(mask)
     if count < 2:
         return None
@@ -137,17 +137,16 @@ def _ruledness(image: NDArray[np.uint8]) -> tuple[NDArray[np.float32], Floats]:
     coarse = cv2.GaussianBlur(coarse, (0, 0), _BACKGROUND_PX / _CELL_PX)
     level = cv2.subtract(dark, cv2.resize(coarse, dark.shape[::-1]), dtype=cv2.CV_32F)
     gx, gy = cv2.Sobel(level, cv2.CV_32F, 1, 0, ksize=3), cv2.Sobel(level, cv2.CV_32F, 0, 1, ksize=3)
-    cos2, sin2 = cv2.multiply(gx, gx), cv2.multiply(gy, gy)
-    energy = cv2.add(cos2, sin2)
-    cos2, sin2 = cv2.subtract(cos2, sin2, dst=cos2), cv2.multiply(gx, gy, dst=sin2, scale=2)
+    along_x, along_y = cv2.multiply(gx, gx), cv2.multiply(gy, gy)
+    energy = cv2.add(along_x, along_y)
+    cos2, sin2 = cv2.subtract(along_x, along_y), cv2.multiply(gx, gy, scale=2)
     # The square root keeps a black trace from outweighing the pale grid around it.
     weight = 1 / np.sqrt(energy + 1)
-    turn = weight / (energy + 1e-3)  # cos 4a of a gradient is (cos^2 2a - sin^2 2a) of twofold terms over its energy
-    side = _WINDOW_PX // _CELL_PX
+    turn = weight / (energy + 1e-3)  # fourfold terms are squares of twofold ones over the energy
 
     def pooled(values: NDArray[Any], by: NDArray[np.float32]) -> NDArray[np.float32]:
         small = cv2.resize(cv2.multiply(values, by), cells, interpolation=cv2.INTER_AREA)
-        return np.asarray(cv2.blur(small, (side, side)), np.float32)
+        return np.asarray(cv2.blur(small, (_WINDOW_CELLS, _WINDOW_CELLS)), np.float32)
 
     total = pooled(energy, weight)
     fourfold = np.hypot(pooled((cos2 - sin2) * (cos2 + sin2), turn), pooled(2 * cos2 * sin2, turn)) / (total + 1e-3)

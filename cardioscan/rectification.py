@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
@@ -84,10 +83,9 @@ class PageMap:
         x, y = (down @ around[..., axis] @ across.T + np.float32(centre[axis]) for axis in (0, 1))
         return cls(x, y, cell, rows, columns)
 
-    def dense(self, columns: slice = slice(None)) -> tuple[FloatMap, FloatMap]:
-        """``map_x``, ``map_y`` of all rows and some columns, (rows, n) float32 each, as ``cv2.remap`` takes them."""
-        first, last, _ = columns.indices(self.columns)
-        return self._part(0, -(-self.rows // self.cell), first, last)
+    def dense(self) -> tuple[FloatMap, FloatMap]:
+        """``map_x``, ``map_y`` of all pixels, (rows, columns) float32 each, as ``cv2.remap`` takes them."""
+        return self._part(0, -(-self.rows // self.cell), 0, self.columns)
 
     def _part(self, top: int, bottom: int, first: int, last: int) -> tuple[FloatMap, FloatMap]:
         """Maps of the cells ``top`` to ``bottom`` downwards, and of the pixels ``first`` to ``last`` across."""
@@ -101,15 +99,6 @@ class PageMap:
             for plane in (self.x, self.y)
         )
         return np.asarray(x[inner, wanted], np.float32), np.asarray(y[inner, wanted], np.float32)
-
-    def strips(self, columns: slice = slice(None)) -> Iterator[tuple[slice, tuple[FloatMap, FloatMap]]]:
-        """Rows of the flat page, from the top, and their maps."""
-        first, last, _ = columns.indices(self.columns)
-        cells = -(-self.rows // self.cell)
-        for top in range(0, cells, _STRIP_CELLS):
-            bottom = min(top + _STRIP_CELLS, cells)
-            rows = slice(top * self.cell, min(bottom * self.cell, self.rows))
-            yield rows, self._part(top, bottom, first, last)
 
     def sample(
         self,
@@ -134,8 +123,11 @@ class PageMap:
         page = np.empty((self.rows, last - first, *image.shape[2:]), np.uint8)
         border = cv2.BORDER_REPLICATE if fill is None else cv2.BORDER_CONSTANT
         way = cv2.INTER_CUBIC if sharp else cv2.INTER_LINEAR
-        for rows, maps in self.strips(columns):
-            cv2.remap(image, *maps, way, dst=page[rows], borderMode=border, borderValue=(fill or 0,) * 3)
+        cells = -(-self.rows // self.cell)
+        for top in range(0, cells, _STRIP_CELLS):
+            bottom = min(top + _STRIP_CELLS, cells)
+            strip, maps = page[top * self.cell : bottom * self.cell], self._part(top, bottom, first, last)
+            cv2.remap(image, *maps, way, dst=strip, borderMode=border, borderValue=(fill or 0,) * 3)
         return page
 
     def inside(self, shape: tuple[int, ...], rim: float = 0.5) -> NDArray[np.bool_]:
@@ -152,11 +144,15 @@ class PageMap:
 
     def at(self, points: Floats) -> Floats:
         """Where points (n, 2) (x, y) of the flat page lie in the picture, (n, 2) float64; NaN stays NaN."""
-        places = (np.asarray(points, np.float64) + (self.cell + 1) / 2) / self.cell
+        places = self._in_cells(np.asarray(points, np.float64))
         known = np.isfinite(places).all(axis=1)
         result = np.full(places.shape, np.nan)
         result[known] = sample_bilinear(np.stack([self.x, self.y]), places[known])
         return result
+
+    def _in_cells(self, points: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
+        """Where points (..., 2) (x, y) px of the flat page lie in ``x`` and ``y``, in cells from their first middle."""
+        return (points + (self.cell + 1) / 2) / self.cell
 
     def near(self, points: NDArray[np.integer[Any]]) -> FloatMap:
         """As ``at``, fast and to 0.01 px, for a map that moves pixels by a few px only.
@@ -167,7 +163,7 @@ class PageMap:
         down, across = (np.arange(n) * cell - np.float32(cell + 1) / 2 for n in self.x.shape)
         moved = np.stack([self.x - across, self.y - down[:, None]], axis=-1).astype(np.float32)
         pixels = np.asarray(points, np.float32)
-        places = (pixels + np.float32((cell + 1) / 2)) / np.float32(cell)
+        places = self._in_cells(pixels).astype(np.float32, copy=False)
         return pixels + cv2.remap(moved, places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
     @property

@@ -29,7 +29,7 @@ class DecodingOptions:
         min_ink: a column whose ink near the path stays below this coverage shows no stroke.
 
     Pen (see ``cardioscan.waveform.fit``):
-        rounds: most rounds of analysis by synthesis; 0 leaves the morphological decoding as it is.
+        rounds: rounds of analysis by synthesis; 0 leaves the morphological decoding as it is.
         edge_sigma_px: standard error of an edge's height on a flat stroke.
         edge_sigma_x_px: standard error of an edge's place along x, which weighs by the steepness.
         blur_px: standard deviation along x of the blur that the coverage is taken to have.
