@@ -9,12 +9,16 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import mmap
 import os
 import stat
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
 
 __all__ = ["CACHE_VARIABLE", "MAX_BYTES", "cache_folder", "entry_name", "load", "store"]
 
@@ -62,16 +66,23 @@ def entry_name(model: str, made_from: Mapping[str, Any]) -> str:
     return f"{model}-{hashlib.sha256(content).hexdigest()[:20]}{_SUFFIX}"
 
 
-def load(folder: Path, name: str) -> bytes | None:
-    """The content stored under a name; None where there is none, or where it is not what was stored."""
+def load(folder: Path, name: str) -> NDArray[np.uint8] | None:
+    """The content (n,) uint8 stored under a name, mapped into memory and not read: processes share its pages.
+
+    Returns:
+        None where there is none, or where it is not what was stored. Nothing writes to a file that is stored, so what
+        was checked here stays as it is.
+    """
     path = folder / name
     try:
-        whole = path.read_bytes()
+        with path.open("rb") as file:
+            # A copy on write, for OpenVINO takes no tensor that it could not write to; it does not write.
+            whole = np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY), np.uint8)
         os.utime(path)  # it was used
-    except OSError:
+    except (OSError, ValueError):  # ValueError: the file is empty
         return None
     digest, content = whole[:_DIGEST_BYTES], whole[_DIGEST_BYTES:]
-    return content if hashlib.sha256(content).digest() == digest else None
+    return content if hashlib.sha256(content.data).digest() == digest.tobytes() else None
 
 
 def store(folder: Path, name: str, content: bytes, limit: int = MAX_BYTES) -> None:

@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+import scipy  # which imports scipy.signal when it is first used
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
-from scipy.signal import butter, savgol_filter, sosfiltfilt
 
 from cardioscan.errors import MissingDependencyError
 from cardioscan.page import SAMPLING_RATE_HZ
@@ -156,7 +156,9 @@ def _quiet() -> Iterator[None]:
 
 def _band(values: Array, band_hz: tuple[float, float]) -> Array:
     """Values band-passed without delay."""
-    filtered: Array = sosfiltfilt(butter(2, band_hz, "bandpass", fs=SAMPLING_RATE_HZ, output="sos"), values)
+    filtered: Array = scipy.signal.sosfiltfilt(
+        scipy.signal.butter(2, band_hz, "bandpass", fs=SAMPLING_RATE_HZ, output="sos"), values
+    )
     return filtered
 
 
@@ -228,7 +230,7 @@ def _whole(read: NDArray[np.bool_], peaks: Samples, before: int, after: int) -> 
 
 def _qrs_bounds(beat: Array, r_peak: int) -> tuple[int, int] | None:
     """QRS onset and J point: from the steepest place outward, where the slope stays small for 16 ms."""
-    slope = np.abs(savgol_filter(beat, 9, 2, deriv=1)) * SAMPLING_RATE_HZ
+    slope = np.abs(scipy.signal.savgol_filter(beat, 9, 2, deriv=1)) * SAMPLING_RATE_HZ
     first, last = max(0, r_peak - 50), r_peak + 60
     steepest = first + int(slope[first:last].argmax())
     calm = slope < max(_CALM_SHARE * slope[steepest], _CALM_MV_PER_S)
@@ -294,7 +296,7 @@ def _p_onset(beats: Array, beat: Array, places: Array, onset: int) -> float:
     similarity = each @ usual / np.maximum(np.linalg.norm(each, axis=1) * np.linalg.norm(usual), 1e-12)
     if np.median(similarity) < _MIN_P_SIMILARITY:
         return np.nan
-    slope = savgol_filter(beat, 11, 2, deriv=1)
+    slope = scipy.signal.savgol_filter(beat, 11, 2, deriv=1)
     steepest = foot + int(slope[foot:peak].argmax())
     start = steepest - (beat[steepest] - beat[foot:peak].min()) / max(slope[steepest], 1e-12)
     return float(start) if start >= 0 else np.nan
@@ -309,7 +311,7 @@ def _t_end(beat: Array, places: Array, onset: int, j_point: int) -> float:
     height = beat - level if beat[place] >= level else level - beat  # T upright, whichever way it points
     first = max(j_point, place - 2 * _SAME_PLACE)
     peak = first + int(height[first : place + 2 * _SAME_PLACE + 1].argmax())
-    flank = savgol_filter(height, 15, 2, deriv=1)[peak : peak + _T_HALF]
+    flank = scipy.signal.savgol_filter(height, 15, 2, deriv=1)[peak : peak + _T_HALF]
     if height[peak] < _MIN_T_MV or flank.size < _T_HALF // 4 or flank.min() >= 0:
         return np.nan
     steepest = int(flank.argmin())

@@ -7,17 +7,19 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cardioscan.errors import CardioscanError
-from cardioscan.geometry import Floats
 from cardioscan.images import DEFAULT_LIMITS, ImageLimits
 from cardioscan.inference import Arithmetic, Engine
 from cardioscan.page import STANDARD_PAGE, PageTemplate
 from cardioscan.record import EcgRecord
+
+if TYPE_CHECKING:
+    from cardioscan.geometry import Floats  # brings half of SciPy, which options do not need
 
 __all__ = ["PROFILES", "Digitization", "DigitizerOptions", "Progress"]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import io
 import json
 import platform
 import sys
@@ -14,7 +13,7 @@ from functools import lru_cache
 from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Final, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +24,7 @@ from cardioscan.quantization import Limits, quantise
 from cardioscan.specs import SPECS, check_model_file, find_model_file
 
 _ABSENT = object()
+_IN_ORDER: Final = ("label_detector", "grid_rectifier", "waveform_extractor", "source_classifier")
 _IMPORTING = threading.Lock()
 _MAKING = threading.Lock()
 Tensors = Mapping[str, NDArray[Any]]
@@ -113,22 +113,14 @@ class OnnxBackend:
         """Version and SHA-256 (empty where it was not verified) of each model used so far."""
         return {name: (str(SPECS[name].version), self._hashes[name]) for name in sorted(self._used)}
 
-    def open_ahead(self) -> threading.Thread:
-        """Begin to open all networks, in the order in which a page needs them, and return the thread that does it.
+    def open_all(self) -> None:
+        """Open all networks, in the order in which a page needs them.
 
-        The first page then waits less: while one stage works, the next network is opened. A network that cannot be
-        opened is left to the page that needs it, which says what is wrong.
+        One that cannot be opened is left to the page that needs it, which says what is wrong.
         """
-
-        def open_all() -> None:
-            for model in SPECS:
-                with contextlib.suppress(CardioscanError):
-                    self._runner(model)
-
-        # No daemon: a program that ends meanwhile waits for it, since a thread killed inside an engine takes it along.
-        thread = threading.Thread(target=open_all, name="cardioscan-networks")
-        thread.start()
-        return thread
+        for model in _IN_ORDER:
+            with contextlib.suppress(CardioscanError):
+                self._runner(model)
 
     def _runner(self, model: str) -> Runner:
         with self._locks[model]:
@@ -237,7 +229,7 @@ def _open_openvino(model: str, path: Path, sha256: str, threads: int, limits: Li
     core = openvino_core()
     try:
         properties["INFERENCE_PRECISION_HINT"] = "bf16" if bfloat16 and _has_bfloat16(core) else "f32"
-        compiled = _compiled(core, model, path, sha256, limits, properties)
+        network = _compiled(core, model, path, sha256, limits, properties)
     except Exception as error:  # openvino raises plain RuntimeErrors
         raise ModelError(f"OpenVINO cannot open {path}: {error}") from error
 
@@ -246,6 +238,7 @@ def _open_openvino(model: str, path: Path, sha256: str, threads: int, limits: Li
 
     def run(names: Sequence[str], inputs: Tensors) -> list[NDArray[Any]]:
         nonlocal running
+        compiled, _ = network  # the memory that it may use lives as long as this function
         with lock:
             running += 1
         try:
@@ -271,8 +264,14 @@ def _quantization_hash() -> str:
     return hashlib.sha256(source.read_bytes() if source.is_file() else b"").hexdigest()
 
 
-def _compiled(core: Any, model: str, path: Path, sha256: str, limits: Limits, properties: Mapping[str, Any]) -> Any:
-    """The network as OpenVINO computes it: from the cache, else compiled, and stored there if its weights are known."""
+def _compiled(
+    core: Any, model: str, path: Path, sha256: str, limits: Limits, properties: Mapping[str, Any]
+) -> tuple[Any, NDArray[np.uint8] | None]:
+    """The network as OpenVINO computes it: from the cache, else compiled, and stored there if its weights are known.
+
+    Returns:
+        It, and the memory that it may use as long as it lives.
+    """
     openvino = _import_openvino()
     folder = cache_folder() if sha256 else None
     if folder is not None:
@@ -288,14 +287,14 @@ def _compiled(core: Any, model: str, path: Path, sha256: str, limits: Limits, pr
         kept = load(folder, name)
         if kept is not None:
             with contextlib.suppress(RuntimeError):  # whatever it does not like about it, compiling will do
-                return core.import_model(io.BytesIO(kept), "CPU", properties)
+                return core.import_model(openvino.Tensor(kept, shared_memory=True), "CPU", properties), kept
     network = core.read_model(path)
     if limits:
         quantise(network, limits)
     compiled = core.compile_model(network, "CPU", properties)
     if folder is not None:
         store(folder, name, compiled.export_model().getvalue())
-    return compiled
+    return compiled, None
 
 
 @lru_cache(maxsize=1)

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import logging
+import threading
+from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 from cardioscan.digitization import Digitization, DigitizerOptions, Progress
 from cardioscan.errors import CardioscanError, PageRefusedError, RefusalCode, StageError
-from cardioscan.geometry import Floats
 from cardioscan.images import ImageSource
 from cardioscan.inference import InferenceBackend, OnnxBackend
 from cardioscan.record import EcgRecord
-from cardioscan.run import PageRun
 from cardioscan.threads import use_one_algebra_thread
+
+if TYPE_CHECKING:
+    from cardioscan.geometry import Floats
+    from cardioscan.run import PageRun
 
 __all__ = ["Digitization", "Digitizer", "DigitizerOptions", "Progress"]
 
 _LOG = logging.getLogger(__name__)
+_STAGES: Final = "cardioscan.run"
+_LATE: Final = "scipy.signal"
+"""What is imported at the end of a page and takes as long as all of the rest."""
 
 
 class Digitizer:
@@ -38,10 +47,24 @@ class Digitizer:
             arithmetic=self.options.arithmetic,
         )
 
-    def open_ahead(self) -> None:
-        """Begin to open the networks, if they run in this process, so that the first page waits less."""
-        if isinstance(self.backend, OnnxBackend):
-            self.backend.open_ahead()
+    def open_ahead(self) -> threading.Thread:
+        """Begin to open the networks, if they run in this process, and to import the stages; gives the thread of it.
+
+        The first page then waits less: while it is imported what one stage needs, the network of the next is opened.
+        """
+
+        def prepare() -> None:
+            if isinstance(self.backend, OnnxBackend):
+                self.backend.open_all()
+            # What cannot be imported is left to the page that needs it.
+            with suppress(ImportError):
+                import_module(_STAGES)
+                import_module(_LATE)
+
+        # No daemon: a program that ends meanwhile waits for it, since a thread killed inside an engine takes it along.
+        thread = threading.Thread(target=prepare, name="cardioscan-ahead")
+        thread.start()
+        return thread
 
     def digitize(self, source: ImageSource, page: int = 0) -> EcgRecord:
         """Digitize one page.
@@ -79,14 +102,14 @@ class Digitizer:
         Raises:
             PlacementError: the corners span no page.
         """
+        # Imported here, since that takes half a second, in which networks can be opened already.
+        from cardioscan.run import PageRun
+
         run = PageRun(self.backend, self.options, _name_of(source), progress)
         use_one_algebra_thread()
         try:
             run.read(source, page)
-            run.classify()
-            run = self._located(run, corners)
-            run.extract()
-            return run.finish()
+            return self._through_stages(run, corners)
         except PageRefusedError as error:
             return run.refuse(error)
         except CardioscanError:
@@ -95,6 +118,20 @@ class Digitizer:
             _LOG.exception("digitizing %s failed", run.name)
             detail = f"An unexpected error ended this page ({type(error).__name__}: {error}). Please report it."
             return run.refuse(StageError(RefusalCode.INTERNAL_ERROR, detail))
+
+    def _through_stages(self, run: PageRun, corners: Floats | None) -> Digitization:
+        # The largest file of all is that of the source classifier, which takes longest to open: it is asked last where
+        # nothing else waits for its answer.
+        if self.options.candidates != "original":
+            run.classify()
+        try:
+            run = self._located(run, corners)
+            run.extract()
+        except PageRefusedError:
+            run.classify()
+            raise
+        run.classify()
+        return run.finish()
 
     def _located(self, run: PageRun, corners: Floats | None) -> PageRun:
         """Stages 0 and 1 on the candidates that are asked for; gives the better one of those that get through."""
@@ -112,7 +149,7 @@ class Digitizer:
                 troubles.append(trouble)
         if not located:
             raise troubles[0]
-        return max(located, key=PageRun.quality if wanted == "quality" else PageRun.located_confidence)
+        return max(located, key=lambda run: run.quality() if wanted == "quality" else run.located_confidence())
 
 
 def _name_of(source: ImageSource) -> str:

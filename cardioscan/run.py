@@ -111,9 +111,10 @@ class PageRun:
             self.image = self.original = np.asarray(loaded.pixels)
 
     def classify(self) -> None:
-        """Ask what kind of capture this is."""
-        assert self.image is not None
-        answer = self._infer("source_classifier", "thumbnail", thumbnail_planes(self.image))
+        """Ask, once, what kind of capture this is."""
+        if self.original is None or "source_probability" in self.diagnostics:
+            return
+        answer = self._infer("source_classifier", "thumbnail", thumbnail_planes(self.original))
         probability = answer["source_probability"][0]
         best = int(np.argmax(probability))
         self.category = CATEGORIES[best].code if probability[best] >= SURE_CATEGORY else None

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
+import scipy  # which imports scipy.signal when it is first used: as long as all the rest, needed at the end of a page
 from numpy.typing import NDArray
 from scipy.interpolate import PchipInterpolator
 from scipy.ndimage import maximum_filter1d, uniform_filter1d
-from scipy.signal import butter, find_peaks, savgol_filter, sosfiltfilt
 
 from cardioscan.errors import InvalidRecordError
 from cardioscan.page import LEAD_INDEX, LEADS, SAMPLING_RATE_HZ
@@ -149,7 +149,7 @@ def savitzky_golay(signals: NDArray[np.floating], window: int = 5, order: int = 
         for start, stop in finite_runs(row):
             length = min(window, (stop - start - 1) // 2 * 2 + 1)
             if length > order:
-                row[start:stop] = savgol_filter(row[start:stop], length, order, mode="interp")
+                row[start:stop] = scipy.signal.savgol_filter(row[start:stop], length, order, mode="interp")
     return smoothed
 
 
@@ -278,12 +278,12 @@ def heart_rate_bpm(
 
 def _qrs_envelope(signal: NDArray[np.float64], rate_hz: float) -> NDArray[np.float64]:
     """Root mean square of the QRS band over 0.1 s, mV; NaN where the signal is NaN. Each run is filtered for itself."""
-    sections = butter(2, _QRS_BAND_HZ, "bandpass", fs=rate_hz, output="sos")
+    sections = scipy.signal.butter(2, _QRS_BAND_HZ, "bandpass", fs=rate_hz, output="sos")
     envelope = np.full(signal.size, np.nan)
     pad = round(0.3 * rate_hz)
     for start, stop in finite_runs(signal):
         if stop - start > pad:
-            band = sosfiltfilt(sections, signal[start:stop], padlen=pad)
+            band = scipy.signal.sosfiltfilt(sections, signal[start:stop], padlen=pad)
             envelope[start:stop] = np.sqrt(uniform_filter1d(band**2, round(0.1 * rate_hz), mode="nearest"))
     return envelope
 
@@ -308,7 +308,7 @@ def _rate_of_envelope(envelope: NDArray[np.float64], rate_hz: float) -> float | 
     if there.sum() < rate_hz:
         return None
     filled = np.where(there, envelope, 0.0)
-    peaks, _ = find_peaks(filled, distance=round(_REFRACTORY_S * rate_hz))
+    peaks, _ = scipy.signal.find_peaks(filled, distance=round(_REFRACTORY_S * rate_hz))
     peaks = peaks[there[peaks]]
     if peaks.size < 3:
         return None

@@ -19,7 +19,8 @@ LABELS = "label_detector"
 
 def test_what_is_stored_is_found(tmp_path: Path) -> None:
     store(tmp_path, "a.compiled", b"network")
-    assert load(tmp_path, "a.compiled") == b"network"
+    found = load(tmp_path, "a.compiled")
+    assert found is not None and found.tobytes() == b"network"
     assert load(tmp_path, "b.compiled") is None
     assert [path.name for path in tmp_path.iterdir()] == ["a.compiled"]
 

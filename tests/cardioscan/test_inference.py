@@ -98,7 +98,7 @@ def test_networks_without_limits_of_their_own_are_computed_in_float(tmp_path):
 
 def test_networks_are_opened_ahead_and_versions_name_those_used_only():
     backend = OnnxBackend(threads=1)
-    backend.open_ahead().join()
+    backend.open_all()
     assert backend.model_versions() == {}
     backend.infer("source_classifier", picture("source_classifier"))
     assert list(backend.model_versions()) == ["source_classifier"]
@@ -106,7 +106,7 @@ def test_networks_are_opened_ahead_and_versions_name_those_used_only():
 
 def test_what_cannot_be_opened_ahead_is_told_by_the_page_that_needs_it(tmp_path):
     backend = OnnxBackend(tmp_path)
-    backend.open_ahead().join()
+    backend.open_all()
     with pytest.raises(ModelError, match="'source_classifier' is missing"):
         backend.infer("source_classifier", picture("source_classifier"))
 
