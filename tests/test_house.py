@@ -121,6 +121,20 @@ def test_first_imports_are_light(module: str) -> None:
     assert loaded == ""
 
 
+def test_networks_can_be_opened_before_the_stages_are_imported() -> None:
+    """SciPy takes half a second to import, and what is needed at the end of a page as long again."""
+    begun = run_python(
+        "import sys\n"
+        "from cardioscan.pipeline import Digitizer\n"
+        "from cardioscan_client.batch import run_batch\n"
+        "Digitizer()\n"
+        "print(*{name.split('.')[0] for name in sys.modules} & {'scipy', 'onnxruntime', 'openvino'})"
+    )
+    assert begun == ""
+    stages = run_python("import sys, cardioscan.run\nprint('scipy.signal' in sys.modules)")
+    assert stages == "False"
+
+
 def test_public_names_exist() -> None:
     import cardioscan
 

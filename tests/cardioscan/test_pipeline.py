@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from cardioscan import Digitizer, EcgRecord
 from cardioscan.digitization import PROFILES, DigitizerOptions
 from cardioscan.errors import CardioscanError
 from cardioscan.evaluation import compare
+from cardioscan.inference import OnnxBackend, Tensors
 from cardioscan.page import STANDARD_PAGE
 from cardioscan.phase import measure_displacement
 from cardioscan.pipeline import Digitization
@@ -133,3 +138,43 @@ def test_profiles_are_options_that_exist_and_changes_go_first() -> None:
     assert DigitizerOptions.of_profile("fast", second_pass="always").second_pass == "always"
     with pytest.raises(CardioscanError, match="fast, balanced, accurate"):
         DigitizerOptions.of_profile("quick")
+
+
+class Listening:
+    """Passes questions on and keeps the names of the networks that were asked."""
+
+    def __init__(self) -> None:
+        self.backend, self.asked = OnnxBackend(threads=1), list[str]()
+
+    def infer(self, model: str, inputs: Tensors) -> dict[str, NDArray[Any]]:
+        self.asked.append(model)
+        return self.backend.infer(model, inputs)
+
+    def model_versions(self) -> dict[str, tuple[str, str]]:
+        return self.backend.model_versions()
+
+
+@pytest.mark.parametrize(
+    ("page", "candidates", "place"),
+    [("ecg", "original", -1), ("noise", "original", -1), ("ecg", "preprocessed", 0), ("ecg", "quality", 0)],
+)
+def test_the_kind_of_capture_is_asked_once_and_last_where_nothing_waits_for_it(
+    page: str, candidates: str, place: int
+) -> None:
+    listening = Listening()
+    options = replace(DigitizerOptions(), candidates=candidates)
+    source = EXAMPLES / "page-photo.jpg" if page == "ecg" else no_ecg(page)
+    record = Digitizer(listening, options).digitize(source)
+    assert record.outcome == ("digitized" if page == "ecg" else "refused")
+    assert listening.asked.count("source_classifier") == 1
+    assert listening.asked[place] == "source_classifier"
+    assert "source_probability" in record.diagnostics
+    assert "source_classifier" in {model.name for model in record.models}
+
+
+def test_opening_ahead_opens_networks_and_imports_the_stages() -> None:
+    digitizer = Digitizer(options=DigitizerOptions(threads=1))
+    digitizer.open_ahead().join()
+    assert isinstance(digitizer.backend, OnnxBackend)
+    assert digitizer.backend.model_versions() == {}  # nothing was asked
+    assert {"cardioscan.run", "scipy.signal"} <= sys.modules.keys()
