@@ -20,12 +20,26 @@ if TYPE_CHECKING:
     from cardioscan.geometry import Floats
     from cardioscan.run import PageRun
 
-__all__ = ["Digitization", "Digitizer", "DigitizerOptions", "Progress"]
+__all__ = ["Digitization", "Digitizer", "DigitizerOptions", "Progress", "import_stages"]
 
 _LOG = logging.getLogger(__name__)
 _STAGES: Final = "cardioscan.run"
 _LATE: Final = "scipy.signal"
 """What is imported at the end of a page and takes as long as all of the rest."""
+
+
+def import_stages(late: bool = True) -> None:
+    """Import now what the first page would else wait for, so that a server answers its first request like any other.
+
+    Args:
+        late: also what is needed only when the traces have been read.
+
+    Raises:
+        ImportError: the installation is broken.
+    """
+    import_module(_STAGES)
+    if late:
+        import_module(_LATE)
 
 
 class Digitizer:
@@ -56,10 +70,8 @@ class Digitizer:
         def prepare() -> None:
             if isinstance(self.backend, OnnxBackend):
                 self.backend.open_all()
-            # What cannot be imported is left to the page that needs it.
-            with suppress(ImportError):
-                import_module(_STAGES)
-                import_module(_LATE)
+            with suppress(ImportError):  # left to the page that needs it
+                import_stages()
 
         # No daemon: a program that ends meanwhile waits for it, since a thread killed inside an engine takes it along.
         thread = threading.Thread(target=prepare, name="cardioscan-ahead")

@@ -140,16 +140,18 @@ class PageResult:
 
 def make_digitizer(options: BatchOptions) -> Digitizer:
     """The digitizer of a batch; without a server, it begins to load the networks."""
-    from cardioscan.pipeline import Digitizer, DigitizerOptions
+    from cardioscan.pipeline import Digitizer, DigitizerOptions, import_stages
 
     given = {"models": options.models, "threads": options.threads, **options.pipeline}
     pipeline = DigitizerOptions.of_profile(options.profile, **given)
     if options.server is not None:
         from cardioscan_client.triton import ServedDigitizer
 
+        import_stages()  # not in the time of the first page
         return ServedDigitizer(options.server, pipeline)
     digitizer = Digitizer(options=pipeline)
     digitizer.open_ahead()
+    import_stages(late=False)  # here, for where that fails it fails for every page
     return digitizer
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from cardioscan.errors import ServerUnavailableError, ServingError
 from cardioscan.images import ImageSource
 from cardioscan.inference import Tensors, check_tensors
-from cardioscan.pipeline import Digitization, Digitizer, DigitizerOptions
+from cardioscan.pipeline import Digitization, Digitizer, DigitizerOptions, import_stages
 from cardioscan.record import EcgRecord
 from cardioscan.specs import SPECS
 from cardioscan_client.connection import (
@@ -185,6 +185,7 @@ class AsyncDigitizer:
         self, backend: AsyncTritonBackend, options: DigitizerOptions | None = None, max_pages: int = 4
     ) -> None:
         self.backend, self.options = backend, options
+        import_stages()  # here, not in the time of the first page
         self._slots = asyncio.Semaphore(max_pages)
         self._pool = concurrent.futures.ThreadPoolExecutor(max_pages, thread_name_prefix="cardioscan-page")
 

@@ -35,7 +35,7 @@ from cardioscan.errors import (
 from cardioscan.formats import select_writers
 from cardioscan.images import ImageLimits
 from cardioscan.inference import Tensors, check_tensors
-from cardioscan.pipeline import Digitizer, DigitizerOptions
+from cardioscan.pipeline import Digitizer, DigitizerOptions, import_stages
 from cardioscan.record import EcgRecord
 from cardioscan.specs import DIGITIZER, PAGE_PARAMETER, PROFILE_PARAMETER, SPECS, NetworkSpec, PipelineSpec
 from cardioscan_export.cpu_model import silence_capsules
@@ -119,6 +119,7 @@ class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
         """Read the parameters; raises ``TritonModelException`` where the repository is of another release."""
         silence_capsules()
+        import_stages()
         config = json.loads(args["model_config"])
         settings = {key: value["string_value"] for key, value in config["parameters"].items()}
         self.released = settings["released_networks"] == "yes"

@@ -85,7 +85,7 @@ def web(
     for module, package in _NEEDED.items():
         require(module, "web", "The web page", package)
     from cardioscan.images import ImageLimits
-    from cardioscan.pipeline import Digitizer, DigitizerOptions
+    from cardioscan.pipeline import Digitizer, DigitizerOptions, import_stages
     from cardioscan.specs import SPECS, find_model_file
     from cardioscan_client.web.options import WebOptions
     from cardioscan_client.web.run import run_web
@@ -119,4 +119,5 @@ def web(
             token=server_token,
         )  # fmt: skip
         digitizer = ServedDigitizer(reach, pipeline)
+    import_stages()
     run_web(digitizer, options, click.echo)

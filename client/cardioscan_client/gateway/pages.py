@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from cardioscan.errors import ImageError, PageCancelledError, RefusalCode, StageError
 from cardioscan.images import count_pages
 from cardioscan.inference import InferenceBackend, Tensors
-from cardioscan.pipeline import Digitizer, DigitizerOptions
+from cardioscan.pipeline import Digitizer, DigitizerOptions, import_stages
 from cardioscan.record import EcgRecord, Outcome
 from cardioscan_client.deadline import Deadline, page_deadline
 
@@ -82,6 +82,7 @@ class PageDigitizer:
 
     def __init__(self, backend: InferenceBackend, options: DigitizerOptions) -> None:
         self._backend, self._options = backend, options
+        import_stages()
 
     def __call__(self, image: bytes, page: int, ticket: Ticket) -> PageAnswer:
         """Digitize a page.
