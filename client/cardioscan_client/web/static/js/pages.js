@@ -7,9 +7,10 @@ const AT_ONCE = 3; // uploads
 const WAIT_S = 20;
 
 const STAGES = [
-  ["read", "Reading the picture"], ["source_classifier", "What kind of picture it is"],
-  ["alignment", "Looking for the lead names"], ["grid_rectifier", "Flattening the paper"],
-  ["waveform_extractor", "Finding the ink"], ["waveform", "Following the traces"], ["signal", "Millivolts and heart rate"],
+  ["read", "Reading the picture"], ["alignment", "Looking for the lead names"],
+  ["grid_rectifier", "Flattening the paper"], ["waveform_extractor", "Finding the ink"],
+  ["waveform", "Following the traces"], ["source_classifier", "What kind of picture it is"],
+  ["signal", "Millivolts and heart rate"],
 ];
 const DETAILS = { label_detector: "alignment", rectification: "grid_rectifier" };
 
