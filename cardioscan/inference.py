@@ -24,7 +24,8 @@ from cardioscan.quantization import Limits, quantise
 from cardioscan.specs import SPECS, check_model_file, find_model_file
 
 _ABSENT = object()
-_IN_ORDER: Final = ("label_detector", "grid_rectifier", "waveform_extractor", "source_classifier")
+_OPENED_LAST: Final = "source_classifier"
+"""The largest file, of the network that a page asks last (``cardioscan.pipeline``)."""
 _IMPORTING = threading.Lock()
 _MAKING = threading.Lock()
 Tensors = Mapping[str, NDArray[Any]]
@@ -118,7 +119,7 @@ class OnnxBackend:
 
         One that cannot be opened is left to the page that needs it, which says what is wrong.
         """
-        for model in _IN_ORDER:
+        for model in sorted(SPECS, key=lambda name: name == _OPENED_LAST):
             with contextlib.suppress(CardioscanError):
                 self._runner(model)
 
@@ -229,7 +230,7 @@ def _open_openvino(model: str, path: Path, sha256: str, threads: int, limits: Li
     core = openvino_core()
     try:
         properties["INFERENCE_PRECISION_HINT"] = "bf16" if bfloat16 and _has_bfloat16(core) else "f32"
-        network = _compiled(core, model, path, sha256, limits, properties)
+        opened = _compiled(core, model, path, sha256, limits, properties)
     except Exception as error:  # openvino raises plain RuntimeErrors
         raise ModelError(f"OpenVINO cannot open {path}: {error}") from error
 
@@ -238,7 +239,7 @@ def _open_openvino(model: str, path: Path, sha256: str, threads: int, limits: Li
 
     def run(names: Sequence[str], inputs: Tensors) -> list[NDArray[Any]]:
         nonlocal running
-        compiled, _ = network  # the memory that it may use lives as long as this function
+        compiled, _ = opened  # the memory that it may use lives as long as this function
         with lock:
             running += 1
         try:

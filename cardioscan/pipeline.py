@@ -25,7 +25,7 @@ __all__ = ["Digitization", "Digitizer", "DigitizerOptions", "Progress", "import_
 _LOG = logging.getLogger(__name__)
 _STAGES: Final = "cardioscan.run"
 _LATE: Final = "scipy.signal"
-"""What is imported at the end of a page and takes as long as all of the rest."""
+"""What takes 0.3 s to import and is needed only when the traces have been read."""
 
 
 def import_stages(late: bool = True) -> None:
@@ -132,8 +132,7 @@ class Digitizer:
             return run.refuse(StageError(RefusalCode.INTERNAL_ERROR, detail))
 
     def _through_stages(self, run: PageRun, corners: Floats | None) -> Digitization:
-        # The largest file of all is that of the source classifier, which takes longest to open: it is asked last where
-        # nothing else waits for its answer.
+        """From the opened picture on. The source classifier takes longest to open: it is asked last if it can be."""
         if self.options.candidates != "original":
             run.classify()
         try:

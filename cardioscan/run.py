@@ -112,7 +112,8 @@ class PageRun:
 
     def classify(self) -> None:
         """Ask, once, what kind of capture this is."""
-        if self.original is None or "source_probability" in self.diagnostics:
+        assert self.original is not None
+        if "source_probability" in self.diagnostics:
             return
         answer = self._infer("source_classifier", "thumbnail", thumbnail_planes(self.original))
         probability = answer["source_probability"][0]

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
-import scipy  # which imports scipy.signal when it is first used: as long as all the rest, needed at the end of a page
+import scipy  # which imports scipy.signal, in 0.3 s, when it is first used: at the end of a page
 from numpy.typing import NDArray
 from scipy.interpolate import PchipInterpolator
 from scipy.ndimage import maximum_filter1d, uniform_filter1d
