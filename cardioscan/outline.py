@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cardioscan.geometry import Floats, area_resize, resize_matrix, shrink, transform_points
+from cardioscan.geometry import Floats, area_resize, halve, resize_matrix, shrink, transform_points
 from cardioscan.gridphase import channel_range
 
 __all__ = ["Outline", "find_outline", "straighten"]
@@ -125,18 +125,26 @@ def straighten(
 def _ruledness(image: NDArray[np.uint8]) -> tuple[NDArray[np.float32], Floats]:
     """(h, w) float32, 0..1: how much each place looks like ruled paper; and the 3x3 matrix from the picture to it.
 
-    Gradients are those of the working picture; only what windows sum up is taken together by cells first.
+    Gradients are those of the working picture; only what windows sum up is taken together by cells first. In every
+    cell the first and the last row and column are looked at, which leaves a window 1,260 gradients; with every second
+    one instead, lines that are a pixel wide might all fall between.
     """
     scale = min(1.0, _WORK_PX / max(image.shape[:2]))
     size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
-    small, matrix = area_resize(image, *size)
+    halved, halving = halve(image, 1 / scale)
+    # A line of any colour is dark in one channel; one channel is resized in a third of the time of three.
+    dark, resizing = area_resize(channel_range(halved)[0], *size)
     cells = (size[0] // _CELL_PX, size[1] // _CELL_PX)
-    whole = small[: cells[1] * _CELL_PX, : cells[0] * _CELL_PX]
-    dark = channel_range(whole)[0]  # a line of any colour is dark in one channel
+    dark = dark[: cells[1] * _CELL_PX, : cells[0] * _CELL_PX]
     coarse = cv2.resize(dark, cells, interpolation=cv2.INTER_AREA).astype(np.float32)
     coarse = cv2.GaussianBlur(coarse, (0, 0), _BACKGROUND_PX / _CELL_PX)
-    level = cv2.subtract(dark, cv2.resize(coarse, dark.shape[::-1]), dtype=cv2.CV_32F)
-    gx, gy = cv2.Sobel(level, cv2.CV_32F, 1, 0, ksize=3), cv2.Sobel(level, cv2.CV_32F, 0, 1, ksize=3)
+    level = cv2.subtract(dark, cv2.resize(coarse, dark.shape[::-1]), dtype=cv2.CV_16S)
+
+    def taken(gradient: NDArray[Any]) -> NDArray[np.float32]:
+        inside = gradient.reshape(cells[1], _CELL_PX, cells[0], _CELL_PX)[:, :: _CELL_PX - 1, :, :: _CELL_PX - 1]
+        return inside.astype(np.float32).reshape(2 * cells[1], 2 * cells[0])
+
+    gx, gy = (taken(cv2.Sobel(level, cv2.CV_16S, *order, ksize=3)) for order in ((1, 0), (0, 1)))
     along_x, along_y = cv2.multiply(gx, gx), cv2.multiply(gy, gy)
     energy = cv2.add(along_x, along_y)
     cos2, sin2 = cv2.subtract(along_x, along_y), cv2.multiply(gx, gy, scale=2)
@@ -152,7 +160,7 @@ def _ruledness(image: NDArray[np.uint8]) -> tuple[NDArray[np.float32], Floats]:
     fourfold = np.hypot(pooled((cos2 - sin2) * (cos2 + sin2), turn), pooled(2 * cos2 * sin2, turn)) / (total + 1e-3)
     twofold = np.hypot(pooled(cos2, weight), pooled(sin2, weight)) / (total + 1e-3)
     score = fourfold * np.clip(1 - _ANISOTROPY_COST * twofold, 0, 1) * (total > _MIN_ENERGY)
-    return np.asarray(score, np.float32), resize_matrix(1 / _CELL_PX, 1 / _CELL_PX) @ matrix
+    return np.asarray(score, np.float32), resize_matrix(1 / _CELL_PX, 1 / _CELL_PX) @ resizing @ halving
 
 
 def _quadrilateral(hull: Floats) -> Floats:

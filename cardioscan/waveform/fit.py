@@ -24,6 +24,7 @@ _PLACES = 4  # places across a column whose middle stands for it
 _CONTACTS = 11  # points of the pen's disc that may touch, at equal angles
 _FAR = 1e6
 _ONE, _OTHER = np.triu_indices(4)  # pairs of the samples that an edge is made of
+_DIFFERENT = (_ONE != _OTHER)[:, None]
 _BOUNDARY_TRUST = 0.1  # weight of edges to which the pen of the neighbouring lead, or a bar, may have contributed
 _BOUNDARY_PX = 0.5  # how far beyond the pen's radius the neighbour's goes
 _BAR_PX = 1.6  # how far beyond it a bar goes
@@ -57,8 +58,8 @@ class Curves:
 
 
 @dataclass(frozen=True)
-class _Edge:
-    """A drawn edge: its height in each column (W,), and the samples (W, 4) and weights (W, 4) it is made of."""
+class _Edges:
+    """Drawn edges (m,): their heights, and the samples (4, m) and weights (4, m) they are made of."""
 
     height: Floats
     sample: NDArray[np.int64]
@@ -66,42 +67,50 @@ class _Edge:
 
 
 class _Pen:
-    """Draws samples: the edges of the stroke in given columns, and which samples they come from."""
+    """Draws samples: the edges of the stroke in given columns, and which samples they come from.
+
+    In float32, in which the height of a page is exact to 0.0001 px.
+    """
 
     def __init__(self, curves: Curves, columns: Floats, radius: float, blur_px: float) -> None:
         places = ndtri((np.arange(_PLACES) + 0.5) / _PLACES) * np.sqrt(blur_px**2 + 1 / 12)
-        angle = np.linspace(-np.pi / 2, np.pi / 2, _CONTACTS)
+        angle = np.linspace(-np.pi / 2, np.pi / 2, _CONTACTS)[:, None, None]
         owner = curves.owner(columns)
         begin, end = curves.first[owner], curves.last[owner]
-        low, high = curves.x[begin][:, None], curves.x[end][:, None]
-        x = np.clip(columns[:, None] + places, low, np.maximum(low, high))[..., None] + radius * np.sin(angle)
-        below = np.searchsorted(curves.x, x) - 1
-        below = np.clip(below, begin[:, None, None], np.maximum(begin, end - 1)[:, None, None])
-        self._sample = below
-        self._share = np.clip((x - curves.x[below]) / (curves.x[below + 1] - curves.x[below]), 0, 1)
-        beyond = (x < low[..., None] - 1e-9) | (x > high[..., None] + 1e-9)
-        self._inside = radius * np.cos(angle) - np.where(beyond, _FAR, 0.0)
-        self._columns = np.arange(columns.size)[:, None]
+        low, high = curves.x[begin], curves.x[end]
+        x = np.clip(columns + places[:, None], low, np.maximum(low, high)) + radius * np.sin(angle)
+        below = np.clip(np.searchsorted(curves.x, x) - 1, begin, np.maximum(begin, end - 1))
+        share = np.clip((x - curves.x.take(below)) / np.diff(curves.x).take(below), 0, 1)
+        beyond = (x < low - 1e-9) | (x > high + 1e-9)
+        # (contacts, places, W)
+        self._sample, self._share = below, share.astype(np.float32)
+        self._inside = (radius * np.cos(angle) - np.where(beyond, _FAR, 0.0)).astype(np.float32)
+        self._columns = np.arange(columns.size)
 
-    def draw(self, y: Floats) -> tuple[_Edge, _Edge]:
-        """Upper and lower edge of the stroke of samples at heights ``y`` (n,)."""
-        centre = np.diff(y).take(self._sample)
+    def draw(self, y: Floats) -> _Edges:
+        """The upper edges of the stroke of samples at heights ``y`` (n,) in all columns, then the lower ones: 2 W."""
+        centre: NDArray[np.float32] = np.diff(y).astype(np.float32).take(self._sample)
         centre *= self._share
-        centre += y.take(self._sample)
-        return (self._edge(centre - self._inside, sign=1), self._edge(centre + self._inside, sign=-1))
+        centre += y.astype(np.float32).take(self._sample)
+        upper, lower = self._edge(centre - self._inside), self._edge(-self._inside - centre)
+        return _Edges(
+            np.concatenate([upper.height, -lower.height]),
+            np.concatenate([upper.sample, lower.sample], axis=1),
+            np.concatenate([upper.weight, lower.weight], axis=1),
+        )
 
-    def _edge(self, touching: Floats, sign: int) -> _Edge:
-        contact = touching.argmin(axis=2) if sign > 0 else touching.argmax(axis=2)
-        height = np.take_along_axis(touching, contact[..., None], axis=2)[..., 0]
+    def _edge(self, touching: NDArray[np.float32]) -> _Edges:
+        """The edges (W,) where ``touching`` (contacts, places, W) is least."""
+        height = touching.min(axis=0)
         # Coverage averaged over a column crosses one half at the median of the edge across it: the middle two.
-        middle = np.argsort(height, axis=1)[:, _PLACES // 2 - 1 : _PLACES // 2 + 1]
-        contact = np.take_along_axis(contact, middle, axis=1)
-        sample = self._sample[self._columns, middle, contact]
-        share = self._share[self._columns, middle, contact]
-        return _Edge(
-            np.take_along_axis(height, middle, axis=1).mean(axis=1),
-            np.concatenate([sample, sample + 1], axis=1),
-            np.concatenate([1 - share, share], axis=1) / 2,
+        middle = np.argsort(height, axis=0)[_PLACES // 2 - 1 : _PLACES // 2 + 1]
+        contact = touching[:, middle, self._columns].argmin(axis=0)
+        sample = self._sample[contact, middle, self._columns]
+        share = self._share[contact, middle, self._columns]
+        return _Edges(
+            height[middle, self._columns].mean(axis=0, dtype=np.float64),
+            np.concatenate([sample, sample + 1]),
+            np.concatenate([1 - share, share]).astype(np.float64) / 2,
         )
 
 
@@ -130,13 +139,13 @@ def fit_samples(
     sigma = np.hypot(options.edge_sigma_px, options.edge_sigma_x_px * steep)
     trust = np.where(seen, 1 / sigma**2, 0.0)
     trust[_near(curves, columns, radius + np.where(curves.hidden, _BAR_PX, _BOUNDARY_PX))] *= _BOUNDARY_TRUST
-    measured = [np.where(seen, edge, 0.0) for edge in (stroke.top, stroke.bottom)]
+    measured = np.concatenate([np.where(seen, edge, 0.0) for edge in (stroke.top, stroke.bottom)])
 
     stiff = _stiffness(curves, start, radius, options)
     y = start.copy()
     for _ in range(options.rounds):
-        y = y + _step(y, pen.draw(y), measured, trust, stiff, options.outlier)
-    miss = sum(np.abs(edge.height - seen_at) for edge, seen_at in zip(pen.draw(y), measured, strict=True)) / 2
+        y = y + _step(y, pen.draw(y), measured, np.tile(trust, 2), stiff, options.outlier)
+    miss = np.abs(pen.draw(y).height - measured).reshape(2, -1).mean(axis=0)
     return y, np.where(seen, miss / sigma, np.nan)
 
 
@@ -196,35 +205,30 @@ def _stiffness(curves: Curves, start: Floats, radius: float, options: DecodingOp
     return stiff
 
 
-def _step(
-    y: Floats, edges: tuple[_Edge, _Edge], measured: list[Floats], trust: Floats, stiff: Floats, outlier: float
-) -> Floats:
+def _step(y: Floats, edges: _Edges, measured: Floats, trust: Floats, stiff: Floats, outlier: float) -> Floats:
     """One Gauss-Newton step (n,): solve the banded normal equations of edges and stiffness."""
     n = y.size
-    width = max(int((edge.sample.max(axis=1) - edge.sample.min(axis=1)).max()) for edge in edges)
-    width = max(width, 2)
-    band = np.zeros((width + 1) * n)
-    right = np.zeros(n)
-    for edge, target in zip(edges, measured, strict=True):
-        residual = np.where(trust > 0, target - edge.height, 0.0)
-        weight = trust / (1 + residual**2 * trust / outlier**2)
-        right += np.bincount(edge.sample.ravel(), (edge.weight * (weight * residual)[:, None]).ravel(), n)
-        one, other = edge.sample[:, _ONE], edge.sample[:, _OTHER]
-        apart = np.abs(one - other)
-        value = edge.weight[:, _ONE] * edge.weight[:, _OTHER] * weight[:, None]
-        value[(apart == 0) & (_ONE != _OTHER)] *= 2  # on the diagonal either order of the two counts
-        place = (width - apart) * n + np.maximum(one, other)
-        band += np.bincount(place.ravel(), value.ravel(), band.size)
-    matrix = band.reshape(width + 1, n)
+    width = max(int(np.ptp(edges.sample, axis=0).max()), 2)
+    residual = np.where(trust > 0, measured - edges.height, 0.0)
+    weight = trust / (1 + residual**2 * trust / outlier**2)
+    pull = edges.weight * (weight * residual)
+    right = np.asarray(np.bincount(edges.sample.ravel(), pull.ravel(), n), np.float64)
+    one, other = edges.sample[_ONE], edges.sample[_OTHER]
+    apart = np.abs(one - other)
+    value = edges.weight[_ONE] * edges.weight[_OTHER] * weight
+    value *= np.where((apart == 0) & _DIFFERENT, 2.0, 1.0)  # on the diagonal either order of the two counts
+    place = apart * n + np.minimum(one, other)
+    matrix = np.bincount(place.ravel(), value.ravel(), (width + 1) * n).reshape(width + 1, n)
 
     k = np.flatnonzero(stiff)
     s = stiff[k]
     bend = y[k + 1] - 2 * y[k] + y[k - 1]
     for offset, factor in ((-1, 1.0), (0, -2.0), (1, 1.0)):
         right[k + offset] -= factor * s * bend
-        matrix[width, k + offset] += factor**2 * s
-    matrix[width - 1, k] += -2 * s
-    matrix[width - 1, k + 1] += -2 * s
-    matrix[width - 2, k + 1] += s
-    matrix[width] += 1e-6  # samples that nothing speaks about stay where they are
-    return np.asarray(solveh_banded(matrix, right, check_finite=False), np.float64)
+        matrix[0, k + offset] += factor**2 * s
+    matrix[1, k - 1] += -2 * s
+    matrix[1, k] += -2 * s
+    matrix[2, k - 1] += s
+    matrix[0] += 1e-6  # samples that nothing speaks about stay where they are
+    solution = solveh_banded(matrix, right, overwrite_ab=True, overwrite_b=True, lower=True, check_finite=False)
+    return np.asarray(solution, np.float64)
