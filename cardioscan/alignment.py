@@ -30,6 +30,7 @@ from cardioscan.geometry import (
 )
 from cardioscan.homography import Alignment, LabelKeypoints, fit_homography
 from cardioscan.page import STANDARD_PAGE, PageTemplate
+from cardioscan.warping import SmoothMap
 
 __all__ = [
     "INPUT_SIZE",
@@ -179,7 +180,6 @@ def label_keypoints(
     import cc3d  # here, so that rendering and training do without it
 
     probability = as_probability(label_probability)
-    winner = np.argmax(probability[1:], axis=0)
     foreground = 1 - probability[0]
     inside = foreground >= min_probability
     blobs, count = cc3d.connected_components(inside.astype(np.uint8), connectivity=8, return_N=True)
@@ -187,6 +187,7 @@ def label_keypoints(
     areas[0] = 0
     if (areas > _LARGE_BLOB).any():
         # Something smeared has swallowed several names: take it apart by class.
+        winner = np.argmax(probability[1:], axis=0)
         parted = np.where(areas[blobs] > _LARGE_BLOB, winner + 2, inside).astype(np.uint16)
         blobs, count = cc3d.connected_components(parted, connectivity=8, return_N=True)
     if count == 0:
@@ -229,8 +230,7 @@ def warp_to_aligned(
     small, shrinking = shrink(image, scale)
     matrix = image_to_aligned @ np.linalg.inv(shrinking)
     size = (aligned.width, aligned.height)
-    warped = cv2.warpPerspective(small, matrix, size, flags=cv2.INTER_LINEAR, borderValue=(fill, fill, fill))
-    return np.asarray(warped, np.uint8)
+    return SmoothMap.of_matrix(matrix, *size).sample(small, fill)
 
 
 def _flip(image: NDArray[Any], view: int, axes: tuple[int, int]) -> NDArray[Any]:

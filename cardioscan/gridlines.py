@@ -26,13 +26,13 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from scipy.ndimage import spline_filter1d
 
-from cardioscan.geometry import Floats, median_of_known, slide_nodes
+from cardioscan.geometry import Floats, halve_smoothly, median_of_known, sampling_blur, slide_nodes, transform_points
 from cardioscan.gridphase import channel_range, line_distances
 from cardioscan.page import STANDARD_PAGE, PageTemplate
 from cardioscan.rectification import PageMap
 from cardioscan.surfaces import robust_lattice, smooth_lattice, stiffest_that_predicts
 
-__all__ = ["LineReport", "measure_lines", "refine_lines"]
+__all__ = ["Flattened", "LineReport", "flatten_coarsely", "measure_lines", "refine_lines"]
 
 FloatMap = NDArray[np.float32]
 
@@ -41,6 +41,12 @@ _ALONG_PX: Final = 16.0
 
 _TOGETHER: Final = 4
 """So many pixels along a line are averaged before the window is laid over them."""
+_PAPER_PX: Final = 16.0
+"""Deviation of the Gaussian that tells the paper's level from its lines."""
+_CONTRAST_PX: Final = 240
+"""Side of the box over which their contrast is averaged."""
+_PROFILE_BLUR: Final = 0.45
+"""Deviation, px, of a Gaussian across the lines: with it a spline through the pixels follows a line a pixel wide."""
 _ACROSS_PX: Final = 9.0
 _REACH: Final = 20
 _FITS: Final = 3
@@ -95,19 +101,52 @@ class LineReport:
     raster: tuple[float, float]
 
 
+@dataclass(frozen=True, eq=False)
+class Flattened:
+    """A flat page to measure on.
+
+    Attributes:
+        pixels: (height / step, width / step, 3) uint8, every ``step``-th pixel of the reference frame.
+        valid: same size, bool, inside the picture.
+        step: 1; or 2, with ink not known.
+    """
+
+    pixels: NDArray[np.uint8]
+    valid: NDArray[np.bool_]
+    step: int = 1
+
+
+def flatten_coarsely(image: NDArray[np.uint8], nodes: Floats, template: PageTemplate = STANDARD_PAGE) -> Flattened:
+    """Every second pixel of the flat page: enough to bring the lattice near, in a quarter of the time.
+
+    Args:
+        image: the original picture, (H, W, 3) uint8.
+        nodes: (n_horizontal_lines, n_vertical_lines, 2) float64, (x, y) px of the picture.
+        template: the printed page.
+    """
+    step = 2
+    ratio = PageMap.of(nodes, template, step).ratio
+    small, shrinking = halve_smoothly(image, ratio)
+    deviation = sampling_blur(ratio * float(shrinking[0, 0]))
+    if deviation > 0:
+        small = np.asarray(cv2.GaussianBlur(small, (0, 0), deviation), np.uint8)
+    page_map = PageMap.of(transform_points(shrinking, nodes), template, step)
+    return Flattened(page_map.sample(small), page_map.inside(small.shape), step)
+
+
 def refine_lines(
     image: NDArray[np.uint8],
     nodes: Floats,
     template: PageTemplate = STANDARD_PAGE,
     ink: NDArray[np.uint8] | None = None,
     rounds: int = 2,
-    page: tuple[NDArray[np.uint8], NDArray[np.bool_]] | None = None,
+    page: Flattened | None = None,
     begun: Floats | None = None,
 ) -> tuple[Floats, Floats | None, LineReport]:
     """Move the nodes of a lattice onto the printed lines, one by one.
 
     Args:
-        image: the picture, (H, W, 3) uint8, as :func:`cardioscan.rectification.soften` gives it.
+        image: the picture, (H, W, 4) uint8, as :func:`cardioscan.rectification.soften` gives it.
         nodes: (n_horizontal_lines, n_vertical_lines, 2) float64, (x, y) px of the picture, within about 3 px of the
             page of the truth; smooth, since what is known about single nodes comes from here alone.
         template: the printed page.
@@ -116,8 +155,7 @@ def refine_lines(
         rounds: how often the page is measured at most; it is flattened anew in between. With known ink no further round
             follows one in which few nodes moved. The displacement is always smoothed as a whole; how supple it may
             be is settled by the page where the ink is known and in the last of several rounds.
-        page: the flat page that the nodes give, or with ``begun`` those that came out then, and where it is valid; None
-            has it sampled.
+        page: the flat page that the nodes give, or with ``begun`` those that came out then; None has it sampled.
         begun: the displacement that an earlier call has come to, from the same nodes.
 
     Returns:
@@ -132,13 +170,13 @@ def refine_lines(
     for turn in range(rounds):
         if page is None:
             page_map = PageMap.of(current, template)
-            page = page_map.sample(image, sharp=False), page_map.inside(image.shape)
-        (flattened, valid), page = page, None
-        dark, bright = channel_range(flattened)
-        open_ = _open(bright, valid, known_ink, template)
+            page = Flattened(page_map.sample(image), page_map.inside(image.shape))
+        dark, bright = channel_range(page.pixels)
+        step, open_ = page.step, _open(bright, page.valid, known_ink, template, page.step)
+        page = None
         surfaces, shares, errors, rasters = [], [], [], []
         for axis in (0, 1):
-            measured, variance = measure_lines(dark, open_, axis, template)
+            measured, variance = measure_lines(dark, open_, axis, template, step)
             shares.append(float(np.isfinite(variance).mean()))
             if shares[-1] < _MIN_MEASURED:
                 return current, moved, report
@@ -163,7 +201,7 @@ def refine_lines(
 
 
 def measure_lines(
-    dark: NDArray[np.uint8], open_: NDArray[np.uint8], axis: int, template: PageTemplate = STANDARD_PAGE
+    dark: NDArray[np.uint8], open_: NDArray[np.uint8], axis: int, template: PageTemplate = STANDARD_PAGE, step: int = 1
 ) -> tuple[Floats, Floats]:
     """How far each printed line stands from its nominal place, at every node by itself.
 
@@ -178,37 +216,41 @@ def measure_lines(
         where the line stands to the right or below. The variance is infinite, and the displacement 0, where no line
         can be measured.
     """
-    nodes = template.lattice()
+    nodes = template.lattice() / step
     places, centres = nodes[0, :, 0], nodes[:, 0, 1]
     lit = cv2.bitwise_and(cv2.bitwise_not(dark), open_)
-    if axis == 0:
-        return _measure(*_flattened(lit, open_), places, centres)
-    displacement, variance = _measure(*_flattened(cv2.transpose(lit), cv2.transpose(open_)), centres, places)
-    return displacement.T, variance.T
+    if axis == 1:
+        lit, open_, places, centres = cv2.transpose(lit), cv2.transpose(open_), centres, places
+    displacement, variance = _measure(*_flattened(lit, open_, step), places, centres, step)
+    displacement, variance = displacement * step, variance * step**2
+    return (displacement.T, variance.T) if axis == 1 else (displacement, variance)
 
 
-def _measure(read: FloatMap, open_: FloatMap, places: Floats, centres: Floats) -> tuple[Floats, Floats]:
+def _measure(read: FloatMap, open_: FloatMap, places: Floats, centres: Floats, step: int) -> tuple[Floats, Floats]:
     """Lines across the second axis at ``places`` (m,), averaged along the first around ``centres`` (n,): (n, m).
 
     ``read`` is how dark the page is where it is open, else 0; of it and of ``open_``, ``_TOGETHER`` pixels along the
     first axis have been averaged to one.
     """
     length, size = read.shape
+    reach = _REACH // step
     along = _TOGETHER * np.arange(length) + (_TOGETHER - 1) / 2
-    window = np.exp(-0.5 * ((along - centres[:, None]) / _ALONG_PX) ** 2).astype(np.float32)
+    window = np.exp(-0.5 * ((along - centres[:, None]) * step / _ALONG_PX) ** 2).astype(np.float32)
     seen = window @ open_
-    profiles = ((window @ read) / np.maximum(seen, 1e-3)).astype(np.float64)
+    profiles = (window @ read) / np.maximum(seen, 1e-3)
+    if step == 1:
+        profiles = np.asarray(cv2.GaussianBlur(profiles, (5, 1), _PROFILE_BLUR), np.float32)
     seen = seen / np.maximum(window.sum(axis=1, keepdims=True), 1e-6)
 
-    offsets = np.arange(-_REACH, _REACH + 1).astype(np.float64)
-    taper = np.exp(-0.5 * (offsets / _ACROSS_PX) ** 2)
+    offsets = np.arange(-reach, reach + 1).astype(np.float64)
+    taper = np.exp(-0.5 * (offsets * step / _ACROSS_PX) ** 2)
     nominal = places[:, None] + offsets
     column = np.clip(np.round(nominal), 0, size - 1).astype(int)
-    inside = (nominal >= _RIM_PX) & (nominal <= size - 1 - _RIM_PX)
-    weight = seen[:, column] * inside * taper
+    inside = (nominal >= _RIM_PX / step) & (nominal <= size - 1 - _RIM_PX / step)
+    weight = (seen[:, column] * inside * taper).astype(np.float32)
     usable = weight.sum(axis=-1) / taper.sum() > _MIN_OPEN
 
-    strips = _Strips(profiles, places)
+    strips = _Strips(profiles, places, reach)
     displacement = np.zeros(usable.shape)
     variance = np.full(usable.shape, np.inf)
     if not usable.any():
@@ -220,10 +262,10 @@ def _measure(read: FloatMap, open_: FloatMap, places: Floats, centres: Floats) -
             displacement += _common_shift(sampled[usable], taper)
             sampled = strips.at(displacement)
         typical = _typical_line(sampled[usable], taper)
-        step, variance = _fit_line(sampled, weight, offsets, typical)
+        move, variance = _fit_line(sampled, weight, offsets, typical)
         variance = np.where(usable, variance, np.inf)
-        step = np.where(np.isfinite(variance), np.clip(step, -_MAX_STEP_PX, _MAX_STEP_PX), 0.0)
-        displacement = np.clip(displacement + step, -_MAX_MOVE_PX, _MAX_MOVE_PX)
+        move = np.where(np.isfinite(variance), np.clip(move, -_MAX_STEP_PX / step, _MAX_STEP_PX / step), 0.0)
+        displacement = np.clip(displacement + move, -_MAX_MOVE_PX / step, _MAX_MOVE_PX / step)
     return np.where(np.isfinite(variance), displacement, 0.0), variance
 
 
@@ -234,26 +276,25 @@ class _Strips:
     the profile its last value goes on.
     """
 
-    _PAD: Final = _REACH + round(_MAX_MOVE_PX) + 4
-
-    def __init__(self, profiles: Floats, places: Floats) -> None:
-        padded = np.pad(profiles, ((0, 0), (self._PAD, self._PAD)), mode="edge")
-        coefficients = spline_filter1d(padded, order=3, axis=1, mode="nearest")
-        self._stretches = sliding_window_view(coefficients, 2 * _REACH + 4, axis=1)
-        self._places = places + self._PAD - _REACH - 1
+    def __init__(self, profiles: Floats, places: Floats, reach: int) -> None:
+        pad = reach + round(_MAX_MOVE_PX) + 4
+        padded = np.pad(profiles, ((0, 0), (pad, pad)), mode="edge")
+        coefficients = spline_filter1d(padded, order=3, axis=1, mode="nearest", output=np.float32)
+        self._stretches = sliding_window_view(coefficients, 2 * reach + 4, axis=1)
+        self._places, self._width = places + pad - reach - 1, 2 * reach + 1
 
     def at(self, displacement: Floats) -> Floats:
-        """Samples (n, m, 2 _REACH + 1) of the stretches moved by (n, m) px."""
+        """Samples (n, m, 2 reach + 1) of the stretches moved by (n, m) px."""
         start = self._places + displacement
         first = np.clip(np.floor(start).astype(np.int64), 0, self._stretches.shape[1] - 1)
-        t = np.clip(start - first, 0.0, 1.0)[..., None]
+        t = np.clip(start - first, 0.0, 1.0)[..., None].astype(np.float32)
         taken = self._stretches[np.arange(len(first))[:, None], first]
         weights = [(1 - t) ** 3 / 6, (3 * t**3 - 6 * t**2 + 4) / 6, (1 + 3 * t + 3 * t**2 - 3 * t**3) / 6, t**3 / 6]
-        width = 2 * _REACH + 1
+        width = self._width
         sampled = weights[0] * taken[..., :width]
         for place, weight in enumerate(weights[1:], 1):
             sampled += weight * taken[..., place : place + width]
-        return np.asarray(sampled, np.float64)
+        return np.asarray(sampled, np.float32)
 
 
 def _common_shift(sampled: Floats, taper: Floats) -> float:
@@ -273,30 +314,47 @@ def _common_shift(sampled: Floats, taper: Floats) -> float:
 
 def _typical_line(sampled: Floats, taper: Floats) -> Floats:
     """The page's typical profile (k,), made symmetric: which side of a line is darker says nothing about its place."""
-    level = np.average(sampled, axis=-1, weights=taper)
-    profile = np.median(sampled - level[:, None], axis=0)
+    level = sampled @ (taper / taper.sum()).astype(np.float32)
+    profile = np.median(np.ascontiguousarray((sampled - level[:, None]).T), axis=1)
     return np.asarray((profile + profile[::-1]) / 2, np.float64)
 
 
 def _fit_line(sampled: Floats, weight: Floats, offsets: Floats, typical: Floats) -> tuple[Floats, Floats]:
     """Least squares for level, slope, strength and shift of the typical line: the shift and its variance (n, m)."""
-    basis = np.stack([np.ones_like(offsets), offsets / _REACH, typical, -np.gradient(typical)], axis=1)
+    basis = np.stack([np.ones_like(offsets), offsets / offsets[-1], typical, -np.gradient(typical)], axis=1)
     scale = np.maximum(np.abs(basis).max(axis=0), 1e-12)
     basis = basis / scale
     products = (basis[:, :, None] * basis[:, None, :]).reshape(len(offsets), -1)
-    normal = (weight @ products).reshape(*weight.shape[:2], 4, 4) + 1e-9 * np.eye(4)
-    right = (weight * sampled) @ basis
-    inverse = np.linalg.inv(normal)
-    solution = (inverse @ right[..., None])[..., 0]
-    residual = sampled - solution @ basis.T
+    normal = (weight @ products.astype(np.float32)).reshape(*weight.shape[:2], 4, 4) + 1e-9 * np.eye(4)
+    right = (weight * sampled) @ basis.astype(np.float32)
+    solution, spread = _solved(normal, right.astype(np.float64))
+    residual = sampled - (solution @ basis.T).astype(np.float32)
     noise = (weight * residual**2).sum(axis=-1) / np.maximum(weight.sum(axis=-1), 1e-6)
     strength = solution[..., 2] / scale[2]
     clear = strength > _MIN_STRENGTH
     safe = np.where(clear, strength, 1.0)
     shift = solution[..., 3] / scale[3] / safe
     # Neighbouring pixels of an averaged, resampled profile are not independent: about half of them count.
-    variance = noise * inverse[..., 3, 3] / (scale[3] * safe) ** 2 * _ACROSS_PX / 2
+    variance = noise * spread / (scale[3] * safe) ** 2 * _ACROSS_PX / 2 * offsets[-1] / _REACH
     return np.where(clear, shift, 0.0), np.where(clear, variance, np.inf)
+
+
+def _solved(normal: Floats, right: Floats) -> tuple[Floats, Floats]:
+    """Solutions (..., k) of positive definite systems (..., k, k), and the last diagonal element of their inverses.
+
+    By elimination over all of them at once: thousands of small systems one by one take ten times as long.
+    """
+    matrix, known = np.moveaxis(normal, (-2, -1), (0, 1)).copy(), np.moveaxis(right, -1, 0).copy()
+    size = len(known)
+    for pivot in range(size):
+        for row in range(pivot + 1, size):
+            factor = matrix[row, pivot] / matrix[pivot, pivot]
+            matrix[row, pivot:] -= factor * matrix[pivot, pivot:]
+            known[row] -= factor * known[pivot]
+    for row in reversed(range(size)):
+        known[row] -= (matrix[row, row + 1 :] * known[row + 1 :]).sum(axis=0)
+        known[row] /= matrix[row, row]
+    return np.moveaxis(known, 0, -1), 1 / matrix[-1, -1]
 
 
 def _surface(total: Floats, variance: Floats, axis: int, template: PageTemplate, settle: bool) -> tuple[Floats, float]:
@@ -368,14 +426,18 @@ def _grown(ink: NDArray[np.uint8]) -> NDArray[np.bool_]:
 
 
 @lru_cache(maxsize=4)
-def _on_lines(template: PageTemplate) -> NDArray[np.uint8]:
+def _on_lines(template: PageTemplate, step: int) -> NDArray[np.uint8]:
     """(height, width) uint8: 255 within ``_LINE_ZONE_PX`` of a 5 mm line, else 0."""
-    apart_x, apart_y = line_distances(template)
+    apart_x, apart_y = line_distances(template, step)
     return np.where((apart_y[:, None] <= _LINE_ZONE_PX) | (apart_x <= _LINE_ZONE_PX), 255, 0).astype(np.uint8)
 
 
 def _open(
-    bright: NDArray[np.uint8], valid: NDArray[np.bool_], ink: NDArray[Any] | None, template: PageTemplate
+    bright: NDArray[np.uint8],
+    valid: NDArray[np.bool_],
+    ink: NDArray[Any] | None,
+    template: PageTemplate,
+    step: int = 1,
 ) -> NDArray[np.uint8]:
     """255 where the flat page may be read: inside the picture, off the known ink, off what is dark in every channel.
 
@@ -387,7 +449,7 @@ def _open(
     """
     free = valid if ink is None else valid & ~ink
     open_ = cv2.multiply(free.view(np.uint8), 255.0)
-    size, quarter = (bright.shape[1], bright.shape[0]), (bright.shape[1] // 4, bright.shape[0] // 4)
+    size, quarter = (bright.shape[1], bright.shape[0]), (bright.shape[1] * step // 4, bright.shape[0] * step // 4)
 
     def low(values: NDArray[Any]) -> FloatMap:
         small = cv2.resize(values, quarter, interpolation=cv2.INTER_AREA)
@@ -397,21 +459,22 @@ def _open(
     limit = cv2.resize(np.clip((1 - _DARK) * background, 0, 255).astype(np.uint8), size, interpolation=cv2.INTER_LINEAR)
     dark = cv2.bitwise_and(cv2.compare(bright, limit, cv2.CMP_LT), open_)
     count = cv2.countNonZero(dark)
-    if count and cv2.countNonZero(cv2.bitwise_and(dark, _on_lines(template))) > _LINES_DARK * count:
+    if count and cv2.countNonZero(cv2.bitwise_and(dark, _on_lines(template, step))) > _LINES_DARK * count:
         return np.asarray(open_, np.uint8)  # it is the lines that are dark
-    dark = cv2.dilate(dark, np.ones((7, 7), np.uint8))
+    dark = cv2.dilate(dark, np.ones((8 // step - 1, 8 // step - 1), np.uint8))
     # Where so much is dark it is the thin lines too, or mould.
     if cv2.countNonZero(dark) < _MAX_DARK_SHARE * dark.size:
         open_ = cv2.bitwise_and(open_, cv2.bitwise_not(dark))
     return np.asarray(open_, np.uint8)
 
 
-def _flattened(lit: NDArray[np.uint8], open_: NDArray[np.uint8]) -> tuple[FloatMap, FloatMap]:
+def _flattened(lit: NDArray[np.uint8], open_: NDArray[np.uint8], step: int) -> tuple[FloatMap, FloatMap]:
     """How dark upright lines are against their surroundings, several pixels along them averaged to one.
 
     Args:
         lit: (height, width) uint8, how dark the page is where it may be read, else 0.
         open_: same shape, 255 where it may be read, else 0.
+        step: of the flat page they are every ``step``-th pixel.
 
     Returns:
         The darkness, in units of the local contrast, times the share that may be read, and that share, each
@@ -425,9 +488,11 @@ def _flattened(lit: NDArray[np.uint8], open_: NDArray[np.uint8]) -> tuple[FloatM
         return np.asarray(cv2.resize(values, less, interpolation=cv2.INTER_AREA), np.float32)
 
     seen = low(share)
-    level = cv2.GaussianBlur(low(read), (0, 0), 4.0) / (cv2.GaussianBlur(seen, (0, 0), 4.0) + 1e-3)
+    cell = _TOGETHER * step
+    deviation, box = _PAPER_PX / cell, (2 * (_CONTRAST_PX // (2 * cell)) + 1,) * 2
+    level = cv2.GaussianBlur(low(read), (0, 0), deviation) / (cv2.GaussianBlur(seen, (0, 0), deviation) + 1e-3)
     read -= cv2.resize(level, size, interpolation=cv2.INTER_LINEAR) * share
-    contrast = cv2.blur(low(np.abs(read)), (61, 61)) / (cv2.blur(seen, (61, 61)) + 1e-3)
+    contrast = cv2.blur(low(np.abs(read)), box) / (cv2.blur(seen, box) + 1e-3)
     # The contrast is a mean over 244 px: its steps from one cell to the next are nothing, and cost a third.
     read *= cv2.resize(1 / (contrast + np.float32(1.0)), size, interpolation=cv2.INTER_NEAREST)
     return np.asarray(np.clip(read, -6, 6, out=read), np.float32), share
@@ -436,7 +501,7 @@ def _flattened(lit: NDArray[np.uint8], open_: NDArray[np.uint8]) -> tuple[FloatM
 def _averaged(plane: NDArray[np.uint8]) -> FloatMap:
     """The mean (height / ``_TOGETHER``, width) float32 of so many rows of a plane; left over rows are left out."""
     whole = plane.shape[0] // _TOGETHER * _TOGETHER
-    total = cv2.add(plane[0:whole:_TOGETHER], plane[1:whole:_TOGETHER], dtype=cv2.CV_16U)
-    for row in range(2, _TOGETHER):
+    total = plane[0:whole:_TOGETHER].astype(np.uint16)
+    for row in range(1, _TOGETHER):
         total = cv2.add(total, plane[row:whole:_TOGETHER], dtype=cv2.CV_16U)
     return total.astype(np.float32) / np.float32(_TOGETHER)

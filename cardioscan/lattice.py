@@ -8,10 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
-from scipy.ndimage import maximum_filter
 from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import splu
 from scipy.spatial import cKDTree
@@ -34,6 +34,8 @@ _HELD: Final = 0.03
 _MIN_COMPONENT: Final = 6
 """Smaller pieces of linked crossings have too few votes on their own."""
 
+_TOLERANCES: Final = (0.45, 0.3)
+"""By so much of a pitch a neighbour may miss the place where it is expected, in either pass."""
 _UNSETTLED: Final = -(10**6)
 
 
@@ -82,7 +84,8 @@ def read_nodes(
     offset = np.asarray(point_offset, np.float64)
     # Among equals (a map of bytes saturates) the cell nearest to the crossing is the maximum.
     ranked = probability - 1e-3 * np.minimum(np.hypot(offset[0], offset[1]) / stride, 3)
-    rows, columns = np.nonzero((probability >= min_probability) & (ranked >= maximum_filter(ranked, 3, mode="nearest")))
+    around = cv2.dilate(ranked, np.ones((3, 3), np.uint8), borderType=cv2.BORDER_REPLICATE)
+    rows, columns = np.nonzero((probability >= min_probability) & (ranked >= around))
     middle = (stride - 1) / 2
     peak = np.stack([columns, rows], axis=1) * float(stride) + middle + offset[:, rows, columns].T
     total = np.zeros(len(rows))
@@ -225,13 +228,13 @@ def _links(points: Floats, pitch: float) -> tuple[NDArray[np.int64], NDArray[np.
     """For each point the one to its right and the one below it, one pitch away, or -1: two (n,) arrays."""
     tree = cKDTree(points)
     count = len(points)
-    around = tree.query(points, k=min(9, count))[1][:, 1:]
-    wide = tree.query(points, k=min(25, count))[1]
+    wide = tree.query(points, k=min(25, count))[1]  # by distance: first the point itself
+    around = wide[:, 1:9]
     moves = points[around] - points[:, None]
     axes = np.broadcast_to(np.array([[pitch, 0.0], [0.0, pitch]]), (count, 2, 2))
     links = np.full((2, count), -1, np.int64)
     # Bent paper shears the squares, so the local axes are measured from the links of the first, more tolerant pass.
-    for tolerance in (0.45, 0.3):
+    for tolerance in _TOLERANCES:
         for axis in (0, 1):
             ends = []
             for sign in (1, -1):
@@ -242,6 +245,8 @@ def _links(points: Floats, pitch: float) -> tuple[NDArray[np.int64], NDArray[np.
             forward, backward = ends
             mutual = (forward >= 0) & (backward[forward] == np.arange(count))
             links[axis] = np.where(mutual, forward, -1)
+        if tolerance == _TOLERANCES[-1]:
+            break
         steps = np.where(links.T[..., None] >= 0, points[links.T] - points[:, None], np.nan)
         local = median_of_known(steps[wide], axis=1)
         axes = np.where(np.isnan(local), axes, local)  # nothing linked nearby: the axes stay as they were

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from cardioscan.geometry import Floats, area_resize, halve, resize_matrix, shrink, transform_points
 from cardioscan.gridphase import channel_range
+from cardioscan.warping import SmoothMap
 
 __all__ = ["Outline", "find_outline", "straighten"]
 
@@ -118,8 +119,7 @@ def straighten(
     reduction = float(np.sqrt(cv2.contourArea(outline.corners.astype(np.float32)) / np.prod(size)))
     small, shrinking = shrink(image, reduction)  # a warp alone aliases the grid
     through = matrix @ np.linalg.inv(shrinking)
-    view = cv2.warpPerspective(small, through, (width, height), flags=cv2.INTER_LINEAR, borderValue=(fill, fill, fill))
-    return np.asarray(view, np.uint8), matrix
+    return SmoothMap.of_matrix(through, width, height).sample(small, fill), matrix
 
 
 def _ruledness(image: NDArray[np.uint8]) -> tuple[NDArray[np.float32], Floats]:

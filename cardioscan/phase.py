@@ -33,6 +33,7 @@ from cardioscan.gridphase import (
 from cardioscan.page import STANDARD_PAGE, PageTemplate
 from cardioscan.rectification import PageMap
 from cardioscan.surfaces import robust_lattice, smooth_lattice, stiffest_that_predicts
+from cardioscan.warping import four_channels
 
 __all__ = ["PhaseReport", "PhaseRound", "measure_displacement", "refine_nodes", "unwrap"]
 
@@ -116,7 +117,7 @@ def refine_nodes(
     ratio = PageMap.of(start, template, STEP).ratio  # px of the picture for a sampled one
     small, shrinking = halve(image, ratio)
     sampled = ratio * float(shrinking[0, 0])
-    small = np.asarray(cv2.GaussianBlur(small, (0, 0), BLUR * sampled), np.uint8)
+    small = four_channels(np.asarray(cv2.GaussianBlur(small, (0, 0), BLUR * sampled), np.uint8))
     current = transform_points(shrinking, start)
     flat = template.lattice()
     blocked = None if ink is None else grown_ink(ink, ink_margin_px, template)
@@ -131,7 +132,7 @@ def refine_nodes(
     while place < len(sigmas):
         sigma = float(sigmas[place])
         page_map = PageMap.of(current, template, STEP)
-        page = page_map.sample(small, sharp=False, fill=None)
+        page = page_map.sample(small, fill=None)
         open_ = page_map.inside(small.shape, rim=0.0).astype(np.float32)
         if blocked is not None:
             across, down = PageMap.of(flat, template, STEP).dense()

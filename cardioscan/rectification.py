@@ -10,15 +10,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Final
+from typing import Final
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cardioscan.geometry import Floats, sample_bilinear, sampling_blur, spline_matrix
+from cardioscan.geometry import Floats, sampling_blur, spline_matrix
 from cardioscan.lattice import Lattice, NodeDetections, read_nodes, resolve_lattice
 from cardioscan.page import STANDARD_PAGE, PageTemplate
+from cardioscan.warping import SmoothMap, four_channels
 
 __all__ = [
     "Lattice",
@@ -35,32 +36,18 @@ Image = NDArray[np.uint8]
 FloatMap = NDArray[np.float32]
 
 _CELL_PX: Final = 4
-_STRIP_CELLS: Final = 32
-"""A picture is sampled by strips of so many cells, whose maps stay in the processor's cache."""
+_BILINEAR: Final = 1 / 6
+"""Variance, px^2, of the triangle that bilinear interpolation blurs by, in the mean over all places between pixels."""
 
 
 @dataclass(frozen=True, eq=False)
-class PageMap:
+class PageMap(SmoothMap):
     """Where each pixel of the flat page lies in the picture: a bicubic spline through the lattice.
 
     The spline is evaluated in the middle of cells of 4 x 4 px of the reference frame and is bilinear in between, which
     on paper that bends a line by a pixel from one node to the next is 0.03 px away from it. Beyond the outermost lines
     it goes straight on.
-
-    Attributes:
-        x: (rows / cell + 2, columns / cell + 2) float32, px of the picture at the cells' middles, one more cell on
-            every side of the page.
-        y: same shape.
-        cell: pixels of the flat page to a side of a cell.
-        rows: of the flat page that is wanted.
-        columns: likewise.
     """
-
-    x: FloatMap
-    y: FloatMap
-    cell: int
-    rows: int
-    columns: int
 
     @classmethod
     def of(cls, nodes: Floats, template: PageTemplate = STANDARD_PAGE, step: int = 1) -> PageMap:
@@ -83,99 +70,6 @@ class PageMap:
         x, y = (down @ around[..., axis] @ across.T + np.float32(centre[axis]) for axis in (0, 1))
         return cls(x, y, cell, rows, columns)
 
-    def dense(self) -> tuple[FloatMap, FloatMap]:
-        """``map_x``, ``map_y`` of all pixels, (rows, columns) float32 each, as ``cv2.remap`` takes them."""
-        return self._part(0, -(-self.rows // self.cell), 0, self.columns)
-
-    def _part(self, top: int, bottom: int, first: int, last: int) -> tuple[FloatMap, FloatMap]:
-        """Maps of the cells ``top`` to ``bottom`` downwards, and of the pixels ``first`` to ``last`` across."""
-        cell = self.cell
-        left, right = first // cell, -(-last // cell)
-        size = ((right - left + 2) * cell, (bottom - top + 2) * cell)
-        inner = slice(cell, cell + min(bottom * cell, self.rows) - top * cell)
-        wanted = slice(cell + first - left * cell, cell + last - left * cell)
-        x, y = (
-            cv2.resize(plane[top : bottom + 2, left : right + 2], size, interpolation=cv2.INTER_LINEAR)
-            for plane in (self.x, self.y)
-        )
-        return np.asarray(x[inner, wanted], np.float32), np.asarray(y[inner, wanted], np.float32)
-
-    def sample(
-        self,
-        image: Image,
-        sharp: bool = True,
-        fill: int | None = 255,
-        columns: slice = slice(None),
-    ) -> Image:
-        """The flat page as seen in a picture that :func:`soften` gave.
-
-        Args:
-            image: (H, W, 3) uint8.
-            sharp: interpolate bicubically. Bilinear interpolation is enough to measure printed lines on, and takes a
-                third of the time.
-            fill: grey level outside the picture; None lets the picture's rim go on.
-            columns: which are wanted.
-
-        Returns:
-            (rows, n, 3) uint8.
-        """
-        first, last, _ = columns.indices(self.columns)
-        page = np.empty((self.rows, last - first, *image.shape[2:]), np.uint8)
-        border = cv2.BORDER_REPLICATE if fill is None else cv2.BORDER_CONSTANT
-        way = cv2.INTER_CUBIC if sharp else cv2.INTER_LINEAR
-        cells = -(-self.rows // self.cell)
-        for top in range(0, cells, _STRIP_CELLS):
-            bottom = min(top + _STRIP_CELLS, cells)
-            strip, maps = page[top * self.cell : bottom * self.cell], self._part(top, bottom, first, last)
-            cv2.remap(image, *maps, way, dst=strip, borderMode=border, borderValue=(fill or 0,) * 3)
-        return page
-
-    def inside(self, shape: tuple[int, ...], rim: float = 0.5) -> NDArray[np.bool_]:
-        """(rows, columns) bool: where the map points into a picture (H, W, ...) or at most ``rim`` px beside it."""
-        high_x, high_y = shape[1] - 1 + rim, shape[0] - 1 + rim
-        # Px from the nearest side of the picture; bilinear in the cells, as the map is.
-        margin = np.minimum(np.minimum(self.x + rim, high_x - self.x), np.minimum(self.y + rim, high_y - self.y))
-        if margin.min() >= 0:
-            return np.ones((self.rows, self.columns), bool)
-        rows, columns = margin.shape
-        cell = self.cell
-        margin = cv2.resize(margin, (columns * cell, rows * cell), interpolation=cv2.INTER_LINEAR)
-        return np.asarray(margin[cell : cell + self.rows, cell : cell + self.columns] >= 0)
-
-    def at(self, points: Floats) -> Floats:
-        """Where points (n, 2) (x, y) of the flat page lie in the picture, (n, 2) float64; NaN stays NaN."""
-        places = self._in_cells(np.asarray(points, np.float64))
-        known = np.isfinite(places).all(axis=1)
-        result = np.full(places.shape, np.nan)
-        result[known] = sample_bilinear(np.stack([self.x, self.y]), places[known])
-        return result
-
-    def _in_cells(self, points: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
-        """Where points (..., 2) (x, y) px of the flat page lie in ``x`` and ``y``, in cells from their first middle."""
-        return (points + (self.cell + 1) / 2) / self.cell
-
-    def near(self, points: NDArray[np.integer[Any]]) -> FloatMap:
-        """As ``at``, fast and to 0.01 px, for a map that moves pixels by a few px only.
-
-        ``points`` is (m, n, 2), n and m less than 32,767 as OpenCV wants it; so is what comes back, float32.
-        """
-        cell = self.cell
-        down, across = (np.arange(n) * cell - np.float32(cell + 1) / 2 for n in self.x.shape)
-        moved = np.stack([self.x - across, self.y - down[:, None]], axis=-1).astype(np.float32)
-        pixels = np.asarray(points, np.float32)
-        places = self._in_cells(pixels).astype(np.float32, copy=False)
-        return pixels + cv2.remap(moved, places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-
-    @property
-    def ratio(self) -> float:
-        """Px of the picture for a px of the map, the median over the page of the geometric mean of both directions."""
-        every = max(1, 32 // self.cell)
-        x, y = self.x[::every, ::every].astype(np.float64), self.y[::every, ::every].astype(np.float64)
-        across, down = (np.stack([np.diff(x, axis=k), np.diff(y, axis=k)]) for k in (1, 0))
-        across, down = across[:, :-1], down[:, :, :-1]
-        area = across[0] * down[1] - down[0] * across[1]
-        return float(np.sqrt(np.median(np.abs(area)))) / (every * self.cell)
-
 
 @lru_cache(maxsize=16)
 def _cell_matrix(n_knots: int, start: float, pitch: float, pixels: int, cell: int, step: int) -> FloatMap:
@@ -186,7 +80,7 @@ def _cell_matrix(n_knots: int, start: float, pitch: float, pixels: int, cell: in
 
 
 def rectify(image: Image, page_map: PageMap, fill: int = 255) -> tuple[Image, NDArray[np.bool_]]:
-    """Sample the original picture once, by bicubic interpolation, into the flat page: ``soften``, ``sample``.
+    """Sample the original picture once into the flat page: ``soften``, ``sample``.
 
     Args:
         image: (H, W, 3) uint8.
@@ -200,13 +94,23 @@ def rectify(image: Image, page_map: PageMap, fill: int = 255) -> tuple[Image, ND
 
 
 def soften(image: Image, page_map: PageMap) -> Image:
-    """Take out of a picture what the flat page cannot carry and would alias.
+    """Make a picture ready to be sampled bilinearly, without aliases and as sharp as by bicubic interpolation.
 
-    Where the picture has more than 1.25 px for a px of the page it is blurred by a Gaussian of 0.4 sqrt(r^2 - 1) px (r
-    the ratio), else it is returned as it is. Maps that differ by the refinement of a lattice ask for the same blur.
+    Where the picture has more than 1.25 px for a px of the page, what the page cannot carry needs a Gaussian of
+    0.4 sqrt(r^2 - 1) px (r the ratio). Bilinear interpolation blurs by a variance of 1/6 px^2 itself; what the Gaussian
+    lacks of that is sharpened by three pixels of as much negative variance. Maps that differ by the refinement of a
+    lattice ask for the same.
+
+    Returns:
+        (H, W, 4) uint8, see :func:`cardioscan.warping.four_channels`.
     """
-    deviation = sampling_blur(page_map.ratio)
-    return np.asarray(cv2.GaussianBlur(image, (0, 0), deviation), np.uint8) if deviation > 0 else image
+    variance = sampling_blur(page_map.ratio) ** 2 - _BILINEAR
+    if variance > 0:
+        soft = cv2.GaussianBlur(image, (0, 0), variance**0.5)
+    else:
+        kernel = np.array([variance / 2, 1 - variance, variance / 2], np.float32)
+        soft = cv2.sepFilter2D(image, -1, kernel, kernel)
+    return four_channels(np.asarray(soft, np.uint8))
 
 
 def map_between(nodes: Floats, other: Floats, template: PageTemplate = STANDARD_PAGE) -> PageMap:

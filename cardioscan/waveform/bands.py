@@ -38,10 +38,8 @@ def _steep_places(ink: Maps) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     rows = inked_rows(ink)
     dark = cv2.threshold(ink[rows], INK - 1, 1, cv2.THRESH_BINARY)[1]
     kernel = np.ones((STEEP_PX, 1), np.uint8)
-    middles = cv2.findNonZero(cv2.erode(dark, kernel, borderType=cv2.BORDER_CONSTANT, borderValue=0))
-    if middles is None:
-        return np.empty(0, np.intp), np.empty(0, np.intp)
-    x, y = middles.reshape(-1, 2).astype(np.intp).T  # OpenCV 4 puts an axis in between
+    middles = np.asarray(cv2.erode(dark, kernel, borderType=cv2.BORDER_CONSTANT, borderValue=0), np.uint8)
+    y, x = np.divmod(np.flatnonzero(middles.view(bool)), ink.shape[1])
     return y + rows.start, x
 
 

@@ -181,7 +181,7 @@ def lendable_ink(coverage: Maps, own: Maps) -> Maps:
     darkest = darkest[inked]
     steep = cv2.morphologyEx((darkest >= INK).astype(np.uint8), cv2.MORPH_OPEN, np.ones((STEEP_PX, 1), np.uint8))
     count, parts = cv2.connectedComponents(steep, connectivity=8)
-    places = np.flatnonzero(steep)
+    places = np.flatnonzero(steep.view(bool))
     part, dark = parts.ravel()[places], darkest.ravel()[places]
     for row, had in zip(lent, own, strict=True):
         mine = had[inked].ravel()[places] >= INK

@@ -21,7 +21,7 @@ from cardioscan.page import (
 )
 from cardioscan.waveform.bands import Bands, inked_rows
 from cardioscan.waveform.crossing import lendable_ink, share_ink
-from cardioscan.waveform.fit import Curves, fit_samples, hold_under_bars, under_bars
+from cardioscan.waveform.fit import Curves, fit_samples, hold_under_bars, hold_under_pulse, under_bars
 from cardioscan.waveform.options import DecodingOptions
 from cardioscan.waveform.pen import Floats, Stroke, find_stroke, flat_stroke, local_contrast, pen_radii, undo_pen
 
@@ -225,6 +225,7 @@ def _read_row(
     y = np.interp(curves.x, row.columns[0] + fine_x, fine_y)
     y, miss = fit_samples(row.stroke, row.columns, curves, y, radius, options)
     y, held = hold_under_bars(y, curves, template.separator_dx)
+    held |= hold_under_pulse(y, curves, row.stroke.ink, row.columns, template.pulse_x[1])
 
     sure = _column_confidence(row.stroke, miss, torn, options.outlier)
     heights, confidence = np.full(y.size, np.nan), np.zeros(y.size)

@@ -193,6 +193,30 @@ def hold_under_bars(y: Floats, curves: Curves, bar_dx: float) -> tuple[Floats, N
     return level, held
 
 
+def hold_under_pulse(y: Floats, curves: Curves, ink: Floats, columns: Floats, edge_x: float) -> NDArray[np.bool_]:
+    """Hold the first samples level, in place, where the falling edge of the calibration pulse hides the ink.
+
+    Without, a row whose edge shows faintly begins on it: at the height of the pulse instead of the trace.
+
+    Args:
+        y: (n,) heights of a row's samples.
+        curves: their places.
+        ink: (W,) coverage of the stroke in each column, [0, 1].
+        columns: (W,) x of the columns, px.
+        edge_x: where the edge stands, px.
+
+    Returns:
+        (n,) bool: which were held.
+    """
+    under = np.flatnonzero(np.abs(curves.x - edge_x) < _HIDDEN_PX)
+    held = np.zeros(y.size, bool)
+    hidden = ink[np.abs(columns - edge_x) < _HIDDEN_PX].min(initial=1.0) < _HIDDEN_INK
+    if hidden and under.size and under[-1] + _HELD_FROM < y.size:
+        held[: under[-1] + 1] = True
+        y[held] = y[under[-1] + 1 : under[-1] + 1 + _HELD_FROM].mean()
+    return held
+
+
 def _stiffness(curves: Curves, start: Floats, radius: float, options: DecodingOptions) -> Floats:
     """(n,) weight of the squared second difference centred on each sample; 0 where it would reach across a lift."""
     bend = np.zeros(start.size)

@@ -96,7 +96,7 @@ def test_lags_up_to_a_fifth_of_a_second_are_found(seed: int, lag: int) -> None:
     score = compare(pred, truth)
     assert {lead.lag_s for lead in score.leads.values()} == {lag / 500}
     # Only the samples that the shift leaves uncovered are lost.
-    assert score.ratio > 5000 / max(abs(lag), 13) * 0.6 or score.ratio == RATIO_CAP
+    assert score.ratio > 5000 / max(abs(lag), 13) * 0.5 or score.ratio == RATIO_CAP
 
 
 def test_longer_lags_are_not_undone() -> None:
@@ -128,7 +128,9 @@ def test_unread_samples_count_as_zero(seed: int, share: float) -> None:
     pred[lost] = np.nan
     printed = np.isfinite(truth)
     expected = np.sum(truth[printed] ** 2) / np.sum(truth[printed & lost] ** 2)
-    assert compare(pred, truth).ratio == pytest.approx(min(RATIO_CAP, expected), rel=1e-6)
+    ratio = compare(pred, truth).ratio
+    # A lead may be shifted, and now and then that moves a gap to where a sample less of the truth is lost.
+    assert (1 - 1e-6) * min(RATIO_CAP, expected) <= ratio <= 1.002 * min(RATIO_CAP, expected)
 
 
 @given(seed=seeds)

@@ -14,7 +14,9 @@ from cardioscan.rectification import (
     read_nodes,
     rectify,
     resolve_lattice,
+    soften,
 )
+from cardioscan.warping import four_channels
 
 NOMINAL = STANDARD_PAGE.aligned.from_reference(STANDARD_PAGE.lattice())
 PITCH = STANDARD_PAGE.grid_pitch * STANDARD_PAGE.aligned.scale
@@ -247,18 +249,33 @@ def test_pixels_that_move_by_little_are_found_fast():
 
 
 @pytest.mark.parametrize("columns", [slice(None), slice(0, 30), slice(1017, 1046), slice(2190, 2300)])
-@pytest.mark.parametrize(("sharp", "fill"), [(True, 255), (False, None)])
-def test_pages_sampled_by_strips_are_those_of_the_dense_map(columns, sharp, fill):
+@pytest.mark.parametrize("fill", [255, None])
+@pytest.mark.parametrize("channels", [3, 4])
+def test_pages_sampled_by_tiles_are_those_of_the_dense_map(columns, fill, channels):
     """But for the fixed point of OpenCV's weights: places differ by its last bit, brightness by a level or two."""
     rng = np.random.default_rng(0)
     image = cv2.GaussianBlur(rng.integers(0, 256, (1900, 2500, 3), dtype=np.uint8), (0, 0), 2.0)
     page_map = PageMap.of(BENT)
     border = cv2.BORDER_REPLICATE if fill is None else cv2.BORDER_CONSTANT
-    way = cv2.INTER_CUBIC if sharp else cv2.INTER_LINEAR
-    wanted = cv2.remap(image, *page_map.dense(), way, borderMode=border, borderValue=(fill or 0,) * 3)[:, columns]
-    found = page_map.sample(image, sharp, fill, columns)
+    maps = page_map.dense()
+    wanted = cv2.remap(image, *maps, cv2.INTER_LINEAR, borderMode=border, borderValue=(fill or 0,) * 3)[:, columns]
+    found = page_map.sample(image if channels == 3 else four_channels(image), fill, columns)
     assert found.shape == wanted.shape
     assert np.mean(np.abs(found.astype(int) - wanted) > 2) < 1e-3
+
+
+@pytest.mark.parametrize("scale", [1.01, 1.2, 1.35, 1.6])
+def test_sampling_costs_no_sharpness(scale):
+    """Waves of six pixels of the page keep their contrast, in the mean over all places between pixels."""
+    period = 6 * scale
+    x = np.arange(round(2300 * scale))
+    wave = (128.5 + 60 * np.sin(2 * np.pi * x / period)).astype(np.uint8)
+    image = np.ascontiguousarray(np.broadcast_to(wave[:, None], (round(1800 * scale), wave.size, 3)))
+    page_map = PageMap.of(scale * STANDARD_PAGE.lattice() + (3.3, 5.0))
+    row = page_map.sample(soften(image, page_map))[100, 100:2100, 0].astype(float)
+    kept = np.abs(np.mean((row - row.mean()) * np.exp(2j * np.pi * np.arange(row.size) / 6))) * 2 / 60
+    blurred = np.exp(-0.5 * (2 * np.pi / period) ** 2 * max(0.16 * (scale**2 - 1), 0) * (scale > 1.25))
+    assert kept == pytest.approx(blurred, abs=0.03)
 
 
 @pytest.mark.parametrize("step", [1, 4])
