@@ -20,6 +20,7 @@ from benchmarks.common import ROOT, data_option, report
 from cardioscan import Digitizer, DigitizerOptions
 from cardioscan.digitization import PROFILES
 from cardioscan.inference import InferenceBackend, OnnxBackend, Tensors
+from cardioscan.threads import use_one_picture_thread
 
 _NETWORKS = ("source_classifier", "label_detector", "grid_rectifier", "waveform_extractor")
 
@@ -92,6 +93,7 @@ def main(images: tuple[Path, ...], count: int, profile: str, threads: int, data:
     pages = images or (*default, *sorted((data / "pages").glob("*-0004.png"))[:1])
     options = DigitizerOptions.of_profile(profile)
     networks = OnnxBackend(options.models, engine=options.engine, arithmetic=options.arithmetic)
+    use_one_picture_thread()  # what is set afterwards stays
     before = cv2.getNumThreads()
     cv2.setNumThreads(threads)
     try:

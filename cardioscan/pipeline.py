@@ -14,7 +14,7 @@ from cardioscan.errors import CardioscanError, PageRefusedError, RefusalCode, St
 from cardioscan.images import ImageSource
 from cardioscan.inference import InferenceBackend, OnnxBackend
 from cardioscan.record import EcgRecord
-from cardioscan.threads import use_one_algebra_thread
+from cardioscan.threads import use_one_algebra_thread, use_one_picture_thread
 
 if TYPE_CHECKING:
     from cardioscan.geometry import Floats
@@ -119,6 +119,7 @@ class Digitizer:
 
         run = PageRun(self.backend, self.options, _name_of(source), progress)
         use_one_algebra_thread()
+        use_one_picture_thread()
         try:
             run.read(source, page)
             return self._through_stages(run, corners)

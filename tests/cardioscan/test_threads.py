@@ -34,3 +34,28 @@ print(json.dumps([seen(), in_a_thread(seen)]))
 def test_linear_algebra_has_one_thread_everywhere_whoever_asks_first(asker: str) -> None:
     done = subprocess.run([sys.executable, "-c", PROGRAM, asker], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == [[1], [1]]
+
+
+PICTURES = """
+import json, sys
+import cv2
+from cardioscan.threads import use_one_picture_thread
+
+usual, before, after = cv2.getNumThreads(), *(int(number) for number in sys.argv[1:])
+if before:
+    cv2.setNumThreads(before)
+use_one_picture_thread()
+first = cv2.getNumThreads()
+if after:
+    cv2.setNumThreads(after)
+use_one_picture_thread()
+print(json.dumps([usual, first, cv2.getNumThreads()]))
+"""
+
+
+@pytest.mark.parametrize(("before", "after"), [(0, 0), (0, 3), (7, 0)])
+def test_pictures_have_one_thread_unless_the_program_says_otherwise(before: int, after: int) -> None:
+    command = [sys.executable, "-c", PICTURES, str(before), str(after)]
+    usual, first, last = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    assert first == (before if before and before != usual else 1)
+    assert last == (after or first)
