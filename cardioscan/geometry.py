@@ -185,18 +185,6 @@ def halve(image: NDArray[np.uint8], factor: float) -> tuple[NDArray[np.uint8], F
     return image, matrix
 
 
-def halve_smoothly(image: NDArray[np.uint8], factor: float) -> tuple[NDArray[np.uint8], Floats]:
-    """As :func:`halve`, by the binomial of five pixels in place of the average of two.
-
-    Where a line a pixel wide stands is still seen: the average of two pixels is the same whichever of them it fills.
-    """
-    matrix = np.eye(3)
-    while factor >= 2 and min(image.shape[:2]) >= 2:
-        image = np.asarray(cv2.pyrDown(image), np.uint8)
-        matrix, factor = np.diag([0.5, 0.5, 1.0]) @ matrix, factor / 2
-    return image, matrix
-
-
 def sampling_blur(factor: float) -> float:
     """Deviation, px, of the Gaussian that keeps every ``factor``-th pixel of an image free of aliases; 0 up to 1.25."""
     return 0.4 * float(np.sqrt(factor**2 - 1)) if factor > 1.25 else 0.0

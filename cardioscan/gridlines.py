@@ -26,13 +26,13 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from scipy.ndimage import spline_filter1d
 
-from cardioscan.geometry import Floats, halve_smoothly, median_of_known, sampling_blur, slide_nodes, transform_points
+from cardioscan.geometry import Floats, median_of_known, slide_nodes
 from cardioscan.gridphase import channel_range, line_distances
 from cardioscan.page import STANDARD_PAGE, PageTemplate
 from cardioscan.rectification import PageMap
 from cardioscan.surfaces import robust_lattice, smooth_lattice, stiffest_that_predicts
 
-__all__ = ["Flattened", "LineReport", "flatten_coarsely", "measure_lines", "refine_lines"]
+__all__ = ["Flattened", "LineReport", "measure_lines", "refine_lines"]
 
 FloatMap = NDArray[np.float32]
 
@@ -41,10 +41,6 @@ _ALONG_PX: Final = 16.0
 
 _TOGETHER: Final = 4
 """So many pixels along a line are averaged before the window is laid over them."""
-_PAPER_PX: Final = 16.0
-"""Deviation of the Gaussian that tells the paper's level from its lines."""
-_CONTRAST_PX: Final = 240
-"""Side of the box over which their contrast is averaged."""
 _PROFILE_BLUR: Final = 0.45
 """Deviation, px, of a Gaussian across the lines: with it a spline through the pixels follows a line a pixel wide."""
 _ACROSS_PX: Final = 9.0
@@ -106,32 +102,12 @@ class Flattened:
     """A flat page to measure on.
 
     Attributes:
-        pixels: (height / step, width / step, 3) uint8, every ``step``-th pixel of the reference frame.
-        valid: same size, bool, inside the picture.
-        step: 1; or 2, with ink not known.
+        pixels: (height, width, 3) uint8, in the reference frame.
+        valid: (height, width) bool, inside the picture.
     """
 
     pixels: NDArray[np.uint8]
     valid: NDArray[np.bool_]
-    step: int = 1
-
-
-def flatten_coarsely(image: NDArray[np.uint8], nodes: Floats, template: PageTemplate = STANDARD_PAGE) -> Flattened:
-    """Every second pixel of the flat page: enough to bring the lattice near, in a quarter of the time.
-
-    Args:
-        image: the original picture, (H, W, 3) uint8.
-        nodes: (n_horizontal_lines, n_vertical_lines, 2) float64, (x, y) px of the picture.
-        template: the printed page.
-    """
-    step = 2
-    ratio = PageMap.of(nodes, template, step).ratio
-    small, shrinking = halve_smoothly(image, ratio)
-    deviation = sampling_blur(ratio * float(shrinking[0, 0]))
-    if deviation > 0:
-        small = np.asarray(cv2.GaussianBlur(small, (0, 0), deviation), np.uint8)
-    page_map = PageMap.of(transform_points(shrinking, nodes), template, step)
-    return Flattened(page_map.sample(small), page_map.inside(small.shape), step)
 
 
 def refine_lines(
@@ -172,11 +148,10 @@ def refine_lines(
             page_map = PageMap.of(current, template)
             page = Flattened(page_map.sample(image), page_map.inside(image.shape))
         dark, bright = channel_range(page.pixels)
-        step, open_ = page.step, _open(bright, page.valid, known_ink, template, page.step)
-        page = None
+        open_, page = _open(bright, page.valid, known_ink, template), None
         surfaces, shares, errors, rasters = [], [], [], []
         for axis in (0, 1):
-            measured, variance = measure_lines(dark, open_, axis, template, step)
+            measured, variance = measure_lines(dark, open_, axis, template)
             shares.append(float(np.isfinite(variance).mean()))
             if shares[-1] < _MIN_MEASURED:
                 return current, moved, report
@@ -201,7 +176,7 @@ def refine_lines(
 
 
 def measure_lines(
-    dark: NDArray[np.uint8], open_: NDArray[np.uint8], axis: int, template: PageTemplate = STANDARD_PAGE, step: int = 1
+    dark: NDArray[np.uint8], open_: NDArray[np.uint8], axis: int, template: PageTemplate = STANDARD_PAGE
 ) -> tuple[Floats, Floats]:
     """How far each printed line stands from its nominal place, at every node by itself.
 
@@ -216,41 +191,37 @@ def measure_lines(
         where the line stands to the right or below. The variance is infinite, and the displacement 0, where no line
         can be measured.
     """
-    nodes = template.lattice() / step
+    nodes = template.lattice()
     places, centres = nodes[0, :, 0], nodes[:, 0, 1]
     lit = cv2.bitwise_and(cv2.bitwise_not(dark), open_)
-    if axis == 1:
-        lit, open_, places, centres = cv2.transpose(lit), cv2.transpose(open_), centres, places
-    displacement, variance = _measure(*_flattened(lit, open_, step), places, centres, step)
-    displacement, variance = displacement * step, variance * step**2
-    return (displacement.T, variance.T) if axis == 1 else (displacement, variance)
+    if axis == 0:
+        return _measure(*_flattened(lit, open_), places, centres)
+    displacement, variance = _measure(*_flattened(cv2.transpose(lit), cv2.transpose(open_)), centres, places)
+    return displacement.T, variance.T
 
 
-def _measure(read: FloatMap, open_: FloatMap, places: Floats, centres: Floats, step: int) -> tuple[Floats, Floats]:
+def _measure(read: FloatMap, open_: FloatMap, places: Floats, centres: Floats) -> tuple[Floats, Floats]:
     """Lines across the second axis at ``places`` (m,), averaged along the first around ``centres`` (n,): (n, m).
 
     ``read`` is how dark the page is where it is open, else 0; of it and of ``open_``, ``_TOGETHER`` pixels along the
     first axis have been averaged to one.
     """
     length, size = read.shape
-    reach = _REACH // step
     along = _TOGETHER * np.arange(length) + (_TOGETHER - 1) / 2
-    window = np.exp(-0.5 * ((along - centres[:, None]) * step / _ALONG_PX) ** 2).astype(np.float32)
+    window = np.exp(-0.5 * ((along - centres[:, None]) / _ALONG_PX) ** 2).astype(np.float32)
     seen = window @ open_
-    profiles = (window @ read) / np.maximum(seen, 1e-3)
-    if step == 1:
-        profiles = np.asarray(cv2.GaussianBlur(profiles, (5, 1), _PROFILE_BLUR), np.float32)
+    profiles = np.asarray(cv2.GaussianBlur((window @ read) / np.maximum(seen, 1e-3), (5, 1), _PROFILE_BLUR), np.float32)
     seen = seen / np.maximum(window.sum(axis=1, keepdims=True), 1e-6)
 
-    offsets = np.arange(-reach, reach + 1).astype(np.float64)
-    taper = np.exp(-0.5 * (offsets * step / _ACROSS_PX) ** 2)
+    offsets = np.arange(-_REACH, _REACH + 1).astype(np.float64)
+    taper = np.exp(-0.5 * (offsets / _ACROSS_PX) ** 2)
     nominal = places[:, None] + offsets
     column = np.clip(np.round(nominal), 0, size - 1).astype(int)
-    inside = (nominal >= _RIM_PX / step) & (nominal <= size - 1 - _RIM_PX / step)
+    inside = (nominal >= _RIM_PX) & (nominal <= size - 1 - _RIM_PX)
     weight = (seen[:, column] * inside * taper).astype(np.float32)
     usable = weight.sum(axis=-1) / taper.sum() > _MIN_OPEN
 
-    strips = _Strips(profiles, places, reach)
+    strips = _Strips(profiles, places)
     displacement = np.zeros(usable.shape)
     variance = np.full(usable.shape, np.inf)
     if not usable.any():
@@ -262,10 +233,10 @@ def _measure(read: FloatMap, open_: FloatMap, places: Floats, centres: Floats, s
             displacement += _common_shift(sampled[usable], taper)
             sampled = strips.at(displacement)
         typical = _typical_line(sampled[usable], taper)
-        move, variance = _fit_line(sampled, weight, offsets, typical)
+        step, variance = _fit_line(sampled, weight, offsets, typical)
         variance = np.where(usable, variance, np.inf)
-        move = np.where(np.isfinite(variance), np.clip(move, -_MAX_STEP_PX / step, _MAX_STEP_PX / step), 0.0)
-        displacement = np.clip(displacement + move, -_MAX_MOVE_PX / step, _MAX_MOVE_PX / step)
+        step = np.where(np.isfinite(variance), np.clip(step, -_MAX_STEP_PX, _MAX_STEP_PX), 0.0)
+        displacement = np.clip(displacement + step, -_MAX_MOVE_PX, _MAX_MOVE_PX)
     return np.where(np.isfinite(variance), displacement, 0.0), variance
 
 
@@ -276,28 +247,29 @@ class _Strips:
     the profile its last value goes on.
     """
 
-    def __init__(self, profiles: Floats, places: Floats, reach: int) -> None:
-        pad = reach + round(_MAX_MOVE_PX) + 4
-        padded = np.pad(profiles, ((0, 0), (pad, pad)), mode="edge")
-        coefficients = spline_filter1d(padded, order=3, axis=1, mode="nearest", output=np.float32)
-        self._stretches = sliding_window_view(coefficients, 2 * reach + 4, axis=1)
-        self._places, self._width = places + pad - reach - 1, 2 * reach + 1
+    _PAD: Final = _REACH + round(_MAX_MOVE_PX) + 4
 
-    def at(self, displacement: Floats) -> Floats:
-        """Samples (n, m, 2 reach + 1) of the stretches moved by (n, m) px."""
+    def __init__(self, profiles: FloatMap, places: Floats) -> None:
+        padded = np.pad(profiles, ((0, 0), (self._PAD, self._PAD)), mode="edge")
+        coefficients = spline_filter1d(padded, order=3, axis=1, mode="nearest", output=np.float32)
+        self._stretches = sliding_window_view(coefficients, 2 * _REACH + 4, axis=1)
+        self._places = places + self._PAD - _REACH - 1
+
+    def at(self, displacement: Floats) -> FloatMap:
+        """Samples (n, m, 2 _REACH + 1) float32 of the stretches moved by (n, m) px."""
         start = self._places + displacement
         first = np.clip(np.floor(start).astype(np.int64), 0, self._stretches.shape[1] - 1)
         t = np.clip(start - first, 0.0, 1.0)[..., None].astype(np.float32)
         taken = self._stretches[np.arange(len(first))[:, None], first]
         weights = [(1 - t) ** 3 / 6, (3 * t**3 - 6 * t**2 + 4) / 6, (1 + 3 * t + 3 * t**2 - 3 * t**3) / 6, t**3 / 6]
-        width = self._width
+        width = 2 * _REACH + 1
         sampled = weights[0] * taken[..., :width]
         for place, weight in enumerate(weights[1:], 1):
             sampled += weight * taken[..., place : place + width]
         return np.asarray(sampled, np.float32)
 
 
-def _common_shift(sampled: Floats, taper: Floats) -> float:
+def _common_shift(sampled: FloatMap, taper: Floats) -> float:
     """How far the typical profile stands from the middle, px: where it looks most like its own mirror image."""
     profile = np.median(sampled, axis=0)
     raised = np.maximum(profile - np.average(profile, weights=taper), 0.0) * taper
@@ -312,20 +284,20 @@ def _common_shift(sampled: Floats, taper: Floats) -> float:
     return float(best - reach + (near[best - 1] - near[best + 1]) / (2 * bend)) / 2 if bend < 0 else 0.0
 
 
-def _typical_line(sampled: Floats, taper: Floats) -> Floats:
+def _typical_line(sampled: FloatMap, taper: Floats) -> Floats:
     """The page's typical profile (k,), made symmetric: which side of a line is darker says nothing about its place."""
     level = sampled @ (taper / taper.sum()).astype(np.float32)
     profile = np.median(np.ascontiguousarray((sampled - level[:, None]).T), axis=1)
     return np.asarray((profile + profile[::-1]) / 2, np.float64)
 
 
-def _fit_line(sampled: Floats, weight: Floats, offsets: Floats, typical: Floats) -> tuple[Floats, Floats]:
+def _fit_line(sampled: FloatMap, weight: FloatMap, offsets: Floats, typical: Floats) -> tuple[Floats, Floats]:
     """Least squares for level, slope, strength and shift of the typical line: the shift and its variance (n, m)."""
-    basis = np.stack([np.ones_like(offsets), offsets / offsets[-1], typical, -np.gradient(typical)], axis=1)
+    basis = np.stack([np.ones_like(offsets), offsets / _REACH, typical, -np.gradient(typical)], axis=1)
     scale = np.maximum(np.abs(basis).max(axis=0), 1e-12)
     basis = basis / scale
     products = (basis[:, :, None] * basis[:, None, :]).reshape(len(offsets), -1)
-    normal = (weight @ products.astype(np.float32)).reshape(*weight.shape[:2], 4, 4) + 1e-9 * np.eye(4)
+    normal = (weight @ products).reshape(*weight.shape[:2], 4, 4) + 1e-9 * np.eye(4)
     right = (weight * sampled) @ basis.astype(np.float32)
     solution, spread = _solved(normal, right.astype(np.float64))
     residual = sampled - (solution @ basis.T).astype(np.float32)
@@ -335,7 +307,7 @@ def _fit_line(sampled: Floats, weight: Floats, offsets: Floats, typical: Floats)
     safe = np.where(clear, strength, 1.0)
     shift = solution[..., 3] / scale[3] / safe
     # Neighbouring pixels of an averaged, resampled profile are not independent: about half of them count.
-    variance = noise * spread / (scale[3] * safe) ** 2 * _ACROSS_PX / 2 * offsets[-1] / _REACH
+    variance = noise * spread / (scale[3] * safe) ** 2 * _ACROSS_PX / 2
     return np.where(clear, shift, 0.0), np.where(clear, variance, np.inf)
 
 
@@ -426,18 +398,14 @@ def _grown(ink: NDArray[np.uint8]) -> NDArray[np.bool_]:
 
 
 @lru_cache(maxsize=4)
-def _on_lines(template: PageTemplate, step: int) -> NDArray[np.uint8]:
+def _on_lines(template: PageTemplate) -> NDArray[np.uint8]:
     """(height, width) uint8: 255 within ``_LINE_ZONE_PX`` of a 5 mm line, else 0."""
-    apart_x, apart_y = line_distances(template, step)
+    apart_x, apart_y = line_distances(template)
     return np.where((apart_y[:, None] <= _LINE_ZONE_PX) | (apart_x <= _LINE_ZONE_PX), 255, 0).astype(np.uint8)
 
 
 def _open(
-    bright: NDArray[np.uint8],
-    valid: NDArray[np.bool_],
-    ink: NDArray[Any] | None,
-    template: PageTemplate,
-    step: int = 1,
+    bright: NDArray[np.uint8], valid: NDArray[np.bool_], ink: NDArray[Any] | None, template: PageTemplate
 ) -> NDArray[np.uint8]:
     """255 where the flat page may be read: inside the picture, off the known ink, off what is dark in every channel.
 
@@ -449,7 +417,7 @@ def _open(
     """
     free = valid if ink is None else valid & ~ink
     open_ = cv2.multiply(free.view(np.uint8), 255.0)
-    size, quarter = (bright.shape[1], bright.shape[0]), (bright.shape[1] * step // 4, bright.shape[0] * step // 4)
+    size, quarter = (bright.shape[1], bright.shape[0]), (bright.shape[1] // 4, bright.shape[0] // 4)
 
     def low(values: NDArray[Any]) -> FloatMap:
         small = cv2.resize(values, quarter, interpolation=cv2.INTER_AREA)
@@ -459,22 +427,21 @@ def _open(
     limit = cv2.resize(np.clip((1 - _DARK) * background, 0, 255).astype(np.uint8), size, interpolation=cv2.INTER_LINEAR)
     dark = cv2.bitwise_and(cv2.compare(bright, limit, cv2.CMP_LT), open_)
     count = cv2.countNonZero(dark)
-    if count and cv2.countNonZero(cv2.bitwise_and(dark, _on_lines(template, step))) > _LINES_DARK * count:
+    if count and cv2.countNonZero(cv2.bitwise_and(dark, _on_lines(template))) > _LINES_DARK * count:
         return np.asarray(open_, np.uint8)  # it is the lines that are dark
-    dark = cv2.dilate(dark, np.ones((8 // step - 1, 8 // step - 1), np.uint8))
+    dark = cv2.dilate(dark, np.ones((7, 7), np.uint8))
     # Where so much is dark it is the thin lines too, or mould.
     if cv2.countNonZero(dark) < _MAX_DARK_SHARE * dark.size:
         open_ = cv2.bitwise_and(open_, cv2.bitwise_not(dark))
     return np.asarray(open_, np.uint8)
 
 
-def _flattened(lit: NDArray[np.uint8], open_: NDArray[np.uint8], step: int) -> tuple[FloatMap, FloatMap]:
+def _flattened(lit: NDArray[np.uint8], open_: NDArray[np.uint8]) -> tuple[FloatMap, FloatMap]:
     """How dark upright lines are against their surroundings, several pixels along them averaged to one.
 
     Args:
         lit: (height, width) uint8, how dark the page is where it may be read, else 0.
         open_: same shape, 255 where it may be read, else 0.
-        step: of the flat page they are every ``step``-th pixel.
 
     Returns:
         The darkness, in units of the local contrast, times the share that may be read, and that share, each
@@ -488,11 +455,9 @@ def _flattened(lit: NDArray[np.uint8], open_: NDArray[np.uint8], step: int) -> t
         return np.asarray(cv2.resize(values, less, interpolation=cv2.INTER_AREA), np.float32)
 
     seen = low(share)
-    cell = _TOGETHER * step
-    deviation, box = _PAPER_PX / cell, (2 * (_CONTRAST_PX // (2 * cell)) + 1,) * 2
-    level = cv2.GaussianBlur(low(read), (0, 0), deviation) / (cv2.GaussianBlur(seen, (0, 0), deviation) + 1e-3)
+    level = cv2.GaussianBlur(low(read), (0, 0), 4.0) / (cv2.GaussianBlur(seen, (0, 0), 4.0) + 1e-3)
     read -= cv2.resize(level, size, interpolation=cv2.INTER_LINEAR) * share
-    contrast = cv2.blur(low(np.abs(read)), box) / (cv2.blur(seen, box) + 1e-3)
+    contrast = cv2.blur(low(np.abs(read)), (61, 61)) / (cv2.blur(seen, (61, 61)) + 1e-3)
     # The contrast is a mean over 244 px: its steps from one cell to the next are nothing, and cost a third.
     read *= cv2.resize(1 / (contrast + np.float32(1.0)), size, interpolation=cv2.INTER_NEAREST)
     return np.asarray(np.clip(read, -6, 6, out=read), np.float32), share
@@ -501,7 +466,7 @@ def _flattened(lit: NDArray[np.uint8], open_: NDArray[np.uint8], step: int) -> t
 def _averaged(plane: NDArray[np.uint8]) -> FloatMap:
     """The mean (height / ``_TOGETHER``, width) float32 of so many rows of a plane; left over rows are left out."""
     whole = plane.shape[0] // _TOGETHER * _TOGETHER
-    total = plane[0:whole:_TOGETHER].astype(np.uint16)
-    for row in range(1, _TOGETHER):
+    total = cv2.add(plane[0:whole:_TOGETHER], plane[1:whole:_TOGETHER], dtype=cv2.CV_16U)
+    for row in range(2, _TOGETHER):
         total = cv2.add(total, plane[row:whole:_TOGETHER], dtype=cv2.CV_16U)
     return total.astype(np.float32) / np.float32(_TOGETHER)

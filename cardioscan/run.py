@@ -21,7 +21,7 @@ from cardioscan.digitization import Digitization, DigitizerOptions, Progress
 from cardioscan.errors import PageRefusedError, RefusalCode, StageError
 from cardioscan.fading import fade_lines
 from cardioscan.geometry import Floats, area_resize, dominant_orientation, jacobians, transform_points
-from cardioscan.gridlines import Flattened, flatten_coarsely, refine_lines
+from cardioscan.gridlines import Flattened, refine_lines
 from cardioscan.homography import LabelKeypoints, fit_homography
 from cardioscan.images import ImageSource, load_image
 from cardioscan.inference import InferenceBackend
@@ -253,9 +253,6 @@ class PageRun:
         if again:
             assert self.page_map is not None
             page, begun = Flattened(self.rectified, self.page_map.inside(soft.shape)), self._moved
-        elif ink is None:
-            assert self.image is not None
-            page = flatten_coarsely(self.image, self.base, self.template)
         nodes, moved, report = refine_lines(soft, self.base, self.template, ink, rounds, page, begun)
         self._moved = moved
         self.diagnostics["lines"] = {

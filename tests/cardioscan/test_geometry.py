@@ -171,15 +171,3 @@ def test_the_median_of_known_values_is_numpys(seed, axis):
     values[0], values[:, 0] = 1.0, 1.0
     assert np.array_equal(g.median_of_known(values, axis), np.nanmedian(values, axis=axis))
     assert np.isnan(g.median_of_known(np.full((3, 4), np.nan), axis)).all()
-
-
-@pytest.mark.parametrize("place", [40, 41, 42, 43])
-def test_halving_smoothly_keeps_the_place_of_a_line_a_pixel_wide(place):
-    image = np.full((60, 101, 3), 255, np.uint8)
-    image[:, place] = 0
-    small, matrix = g.halve_smoothly(image, 2.0)
-    assert small.shape == (30, 51, 3)
-    dark = 255.0 - small[15, :, 0]
-    found = (dark * np.arange(51)).sum() / dark.sum()
-    assert found == pytest.approx(g.transform_points(matrix, np.array([[place, 30.0]]))[0, 0], abs=0.02)
-    assert g.halve_smoothly(image, 1.9)[0] is image
