@@ -361,7 +361,8 @@ def _to_rgb(image: Image.Image, name: str) -> NDArray[np.uint8]:
             image = image.convert("RGB")
     except ValueError as error:
         raise ImageError(RefusalCode.NOT_AN_IMAGE, f"{name}: colour mode {image.mode} is not supported") from error
-    return np.asarray(image)
+    # Read-only, as the picture will be; NumPy's way by the array interface copies the bytes once more.
+    return np.frombuffer(image.tobytes(), np.uint8).reshape(image.height, image.width, 3)
 
 
 def _eight_bits(grey: NDArray[Any], name: str) -> NDArray[np.uint8]:

@@ -62,6 +62,9 @@ _GUESSED: Final = 0.1
 _MOSTLY: Final = 0.5
 _CONTRADICTION: Final = 1.0
 """Limb leads that contradict each other by so many times their own rms are not limb leads."""
+_CARRIED_PX: Final = 10
+"""Coverage is carried over to a better lattice at most about so far; at the rim, where lines are not seen, it may lie
+anywhere."""
 _CUBIC_PX: Final = 2
 """So far bicubic interpolation reaches."""
 _UNSETTLED_CERTAINTY: Final = 0.7
@@ -338,7 +341,7 @@ class PageRun:
             before = self.nodes
             self.nodes = self._on_lines(self.coverage.max(axis=0), again=True)
             carry = map_between(self.nodes, before, self.template)
-            reach = math.ceil(carry.farthest) + _CUBIC_PX
+            reach = min(math.ceil(carry.farthest), _CARRIED_PX) + _CUBIC_PX
             self.coverage = np.stack([_carried(row, carry, reach) for row in self.coverage])
             self._flatten()
 

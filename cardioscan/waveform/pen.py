@@ -80,7 +80,7 @@ def find_stroke(
         reach_px: where no ink lies on the path, ink up to this far is taken.
     """
     height, width = band.shape
-    rows = np.ascontiguousarray(contrast.T)
+    rows = np.asarray(cv2.transpose(contrast), np.float32)
     # One blank pixel above and below every column, so that no run of ink goes on in the next one.
     ink = np.zeros((width, height + 2), np.uint8)
     cv2.compare(rows, _HALF, cv2.CMP_GE, dst=ink[:, 1:-1])
@@ -115,7 +115,7 @@ def find_stroke(
     inside, outside = rows[columns, b], rows[columns, b + 1]
     lower = b + np.clip((inside - _HALF) / np.maximum(inside - outside, 1e-3), 0, 1)
     raw = np.zeros((width, height + 2), np.uint8)
-    raw[:, 1:-1] = band.T
+    raw[:, 1:-1] = cv2.transpose(band)
     # The darkest of what is above, around and below the stroke in every column; none of the three is empty.
     around = np.clip(np.stack([a - 2, b + 5], axis=1), 1, height + 1)
     bounds = columns[:, None] * (height + 2) + np.column_stack([np.zeros(width, np.int64), around])
