@@ -13,7 +13,7 @@ from scipy.ndimage import maximum_filter1d, minimum_filter1d
 
 from cardioscan.page import PageTemplate
 from cardioscan.waveform.options import DecodingOptions
-from cardioscan.waveform.path import LENT_WORTH, VERTICAL_STEP, path_cost, trace_paths
+from cardioscan.waveform.path import BEYOND_PX, FAINT, LENT_WORTH, VERTICAL_STEP, path_cost, trace_paths
 
 __all__ = ["INK", "STEEP_PX", "Bands", "inked_rows"]
 
@@ -29,8 +29,6 @@ STEEP_PX = 15
 _PEN_REACH_PX = 4  # ink this far above or below a path is along it
 _BESIDE = 5  # columns that are along a path, its own in their middle
 _AROUND_PX = 60  # columns to either side of missed ink that are looked at again
-_FAINT = 8  # fainter ink draws no path
-_BEYOND_PX = 16  # the bands reach so far beyond the ink, more than edges and pens do
 
 
 def _steep_places(ink: Maps) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -89,11 +87,11 @@ class Bands:
         for row, top in enumerate(self.tops):
             a, b = max(top, 0), min(top + self.height, ink.shape[1])
             darkest = ink[row, a:b, self.left : self.right].max(axis=1, initial=0)
-            inked = np.flatnonzero(darkest >= _FAINT) + a - top
+            inked = np.flatnonzero(darkest >= FAINT) + a - top
             low, high = (inked[0], inked[-1] + 1) if inked.size else (self.height // 2, self.height // 2)
             # Whole steps of the paths, or these would take other pixels together.
-            first = max(low - _BEYOND_PX, 0) // VERTICAL_STEP * VERTICAL_STEP
-            ranges.append((first, min(high + _BEYOND_PX, self.height)))
+            first = max(low - BEYOND_PX, 0) // VERTICAL_STEP * VERTICAL_STEP
+            ranges.append((first, min(high + BEYOND_PX, self.height)))
         tallest = -(-max(high - low for low, high in ranges) // VERTICAL_STEP) * VERTICAL_STEP
         height = min(tallest, self.height // VERTICAL_STEP * VERTICAL_STEP)
         lowest = (self.height - height) // VERTICAL_STEP * VERTICAL_STEP

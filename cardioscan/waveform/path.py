@@ -4,7 +4,8 @@ A Viterbi search whose states are heights. A column costs the negative logarithm
 it; moving up or down inside a column costs the blank paper that is crossed, so that a jump to a blob beside the trace
 is dear, while running through ink gains a little: of two ways, the one that explains more of the row's ink is taken,
 and a letter inside an S wave is no short cut past the wave's tip. As the cost of a move is a difference of a cumulative
-sum, the best predecessor of every height comes from two running minima: a column is O(H).
+sum, the best predecessor of every height comes from two running minima: a column is O(H). On the way back most columns
+are left as they were entered, and only where something is gained by moving is it looked for where from.
 """
 
 from __future__ import annotations
