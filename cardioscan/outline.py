@@ -140,11 +140,12 @@ def _ruledness(image: NDArray[np.uint8]) -> tuple[NDArray[np.float32], Floats]:
     coarse = cv2.GaussianBlur(coarse, (0, 0), _BACKGROUND_PX / _CELL_PX)
     level = cv2.subtract(dark, cv2.resize(coarse, dark.shape[::-1]), dtype=cv2.CV_16S)
 
-    def taken(gradient: NDArray[Any]) -> NDArray[np.float32]:
+    def at_corners(gradient: NDArray[Any]) -> NDArray[np.float32]:
+        """Those of a gradient (h, w) in the four corners of every cell, (2 h / cell, 2 w / cell)."""
         inside = gradient.reshape(cells[1], _CELL_PX, cells[0], _CELL_PX)[:, :: _CELL_PX - 1, :, :: _CELL_PX - 1]
         return inside.astype(np.float32).reshape(2 * cells[1], 2 * cells[0])
 
-    gx, gy = (taken(cv2.Sobel(level, cv2.CV_16S, *order, ksize=3)) for order in ((1, 0), (0, 1)))
+    gx, gy = (at_corners(cv2.Sobel(level, cv2.CV_16S, *order, ksize=3)) for order in ((1, 0), (0, 1)))
     along_x, along_y = cv2.multiply(gx, gx), cv2.multiply(gy, gy)
     energy = cv2.add(along_x, along_y)
     cos2, sin2 = cv2.subtract(along_x, along_y), cv2.multiply(gx, gy, scale=2)

@@ -251,7 +251,7 @@ class PageRun:
         rounds = self.options.line_rounds[ink is not None] if self.options.line_refinement else 0
         if not rounds:
             return self.base
-        soft = self._softened(PageMap.of(self.base, self.template)) if self._soft is None else self._soft
+        soft = self._softened(PageMap.of(self.base, self.template))
         page, begun = None, None
         if again:
             assert self.page_map is not None
@@ -543,7 +543,7 @@ def _carried(plane: Image, page_map: PageMap, reach: int) -> Image:
     width = min(len(wanted), 4096)
     points = np.resize(wanted, (-(-len(wanted) // width), width, 2))
     moved = cv2.remap(plane, page_map.near(points), None, cv2.INTER_CUBIC).ravel()[: len(wanted)]
-    result[rows].ravel()[down * plane.shape[1] + across] = moved
+    result[wanted[:, 1], wanted[:, 0]] = moved
     return result
 
 

@@ -24,10 +24,9 @@ _KNOT_EVERY: Final = ((1e4, 5), (30.0, 3), (0.25, 2))
 """From such a smoothness on, a knot stands at every so many nodes only."""
 _FEWEST_NODES: Final = 12
 """A side with fewer nodes has all of them as unknowns."""
-_SUPPLE: Final = 0.25
 _NARROW: Final = 6.0
-"""Below such a smoothness, and with no node farther than so many from one that is known, float32 is enough: then no
-node hangs on others far away, and the solution is exact to 2e-4 of the values."""
+"""With all nodes as unknowns, and none farther than so many from one that is known, float32 is enough: then no node
+hangs on others far away, and the solution is exact to 2e-4 of the values."""
 _APART: Final = 3
 """Cubic B-splines that are further apart do not overlap."""
 _TINY: Final = 1e-6
@@ -184,7 +183,7 @@ def smooth_lattice(values: Points, weights: Points, smoothness: float, crossover
         return _spline_basis(rows, columns, every, crossover).fit(data, weight, smoothness)
     right = data.transpose(1, 0, 2).reshape(rows * columns, depth)
     added = weight.T.ravel() + _TRACE
-    kind = np.float32 if smoothness < _SUPPLE and _widest_gap(weight) <= _NARROW else np.float64
+    kind = np.float32 if every == 1 and _widest_gap(weight) <= _NARROW else np.float64
     bands = _penalty_bands(rows, columns, crossover, kind) * kind(smoothness)
     bands[0] += added
     solution = solveh_banded(bands, right.astype(kind), overwrite_ab=True, lower=True, check_finite=False)

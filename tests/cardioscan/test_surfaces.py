@@ -39,7 +39,7 @@ class TestSmoothLattice:
         weights[rows, 20:45] = 1e-9
         wave = np.sin(self.i / 6) * np.cos(self.j / 5)
         found = g.smooth_lattice(wave[..., None], weights, 1e-3)
-        monkeypatch.setattr(g, "_SUPPLE", 0.0)
+        monkeypatch.setattr(g, "_NARROW", -1.0)
         wanted = g.smooth_lattice(wave[..., None], weights, 1e-3)
         assert used == [kind, np.float64]
         assert np.abs(found - wanted).max() < 5e-4
