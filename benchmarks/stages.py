@@ -127,7 +127,7 @@ def with_alignment(run: PageRun, rendered: RenderedPage) -> PageRun:
 def with_lattice(run: PageRun, nodes: Floats) -> PageRun:
     """The run with the page flattened by this lattice, which no later stage will move."""
     held = _branch(run)
-    held.options = replace(held.options, phase_refinement=False, line_refinement=False, second_pass="never")
+    held.options = replace(held.options, phase_refinement="never", line_refinement=False, second_pass="never")
     held.nodes = held.base = nodes
     held._flatten()
     return held

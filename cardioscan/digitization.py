@@ -37,19 +37,20 @@ class DigitizerOptions:
         candidates: which pictures go through stages 0 and 1: the ``original``; the ``preprocessed`` one, where the
             source category has a branch (``cardioscan.sources.preprocessing``); or both, of which the better goes on,
             by the ``quality`` of the rectified page or by the ``confidence`` of lead names and lattice.
-        straightening: straighten the sheet by the outline of its grid before lead names are looked for.
+        straightening: straighten the sheet by the outline of its grid where lead names are not found without.
         flip_tta: when the label detector also sees the page flipped: ``auto`` (when all other views leave doubt),
             ``always`` or ``never``.
-        phase_refinement: refine the lattice by the phase of the printed grid.
+        phase_refinement: when to refine the lattice by the phase of the printed grid: ``auto`` (where the network does
+            not see the lattice), ``always`` or ``never``.
         line_refinement: refine the lattice by the profile of every printed line.
         line_rounds: how often that is done before the traces are looked for, and again once the ink is known.
         line_fading: share of their darkness, 0 to 1, that the printed 5 mm lines (vertical, horizontal) lose before the
             traces are looked for.
         separators: time the trace around the bars between leads by where these are found.
         crossing: let a row claim steep ink of other rows that its own strokes run into.
-        second_pass: when to extract again on the page as flattened with the ink left out: ``auto`` (on pictures without
-            colour, where trace and grid cannot be told apart before and the lattice moves most), ``always`` or
-            ``never``; otherwise the coverage is carried over.
+        second_pass: when to extract again on the page as flattened with the ink left out: ``auto`` (on scans without
+            colour, whose strokes are the harder to place), ``always`` or ``never``; otherwise the coverage is carried
+            over.
         einthoven: redistribute what contradicts the limb-lead laws.
         savitzky_golay: smooth the signals lightly.
         models: a model repository for the embedded backend; None takes the released one.
@@ -65,7 +66,7 @@ class DigitizerOptions:
     candidates: Literal["original", "preprocessed", "quality", "confidence"] = "original"
     straightening: bool = True
     flip_tta: str = "auto"
-    phase_refinement: bool = True
+    phase_refinement: str = "auto"
     line_refinement: bool = True
     line_rounds: tuple[int, int] = (1, 2)
     line_fading: tuple[float, float] = (0.55, 0.4)

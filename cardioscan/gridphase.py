@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 from functools import lru_cache
-from typing import Any, Final
+from typing import Final
 
 import cv2
 import numpy as np
@@ -44,7 +44,6 @@ _INK_DROP: Final = 0.2
 def measure_displacement(
     page: NDArray[np.uint8],
     template: PageTemplate = STANDARD_PAGE,
-    ink: NDArray[Any] | None = None,
     sigma: float = 28.0,
 ) -> tuple[Floats, Floats]:
     """How far the printed lines of a flat page stand from their nominal places.
@@ -52,7 +51,6 @@ def measure_displacement(
     Args:
         page: (height, width, 3) uint8, the flat page in the reference frame.
         template: the printed page.
-        ink: (height, width), as for :func:`cardioscan.phase.refine_nodes`, already grown as far as wanted.
         sigma: of the Gaussian window, px.
 
     Returns:
@@ -61,25 +59,10 @@ def measure_displacement(
     """
     small = cv2.GaussianBlur(page, (0, 0), BLUR * STEP)[::STEP, ::STEP]
     open_ = np.ones(small.shape[:2], np.float32)
-    if ink is not None:
-        open_ = 1 - grown_ink(ink, 0.0, template)
     sources = grid_sources(np.ascontiguousarray(small, np.uint8))
     results = [measure_waves(field, open_, template, sigma) for field in sources.values()]
     wrapped, trust = max(results, key=lambda result: float(result[1].min(axis=0).mean()))
     return np.moveaxis(wrapped, 0, -1), np.moveaxis(trust, 0, -1)
-
-
-def grown_ink(ink: NDArray[Any], margin_px: float, template: PageTemplate) -> FloatMap:
-    """The ink map in 0..1, grown by a margin, at every ``STEP``-th pixel."""
-    values = np.asarray(ink)
-    values = values.astype(np.float32) / (255 if values.dtype == np.uint8 else 1)
-    if values.shape != (template.height, template.width):
-        raise ValueError(f"the ink map is {values.shape}, the page {(template.height, template.width)}")
-    small = cv2.dilate(values, np.ones((STEP, STEP), np.uint8))[::STEP, ::STEP]
-    reach = round(margin_px / STEP)
-    if reach > 0:
-        small = cv2.dilate(small, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1)))
-    return np.asarray(np.clip(small, 0, 1), np.float32)
 
 
 def channel_range(page: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:

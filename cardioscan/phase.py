@@ -24,7 +24,6 @@ from cardioscan.gridphase import (
     STEP,
     colourless_ink,
     grid_sources,
-    grown_ink,
     measure_displacement,
     measure_waves,
     off_grid_ink,
@@ -91,24 +90,20 @@ def refine_nodes(
     image: NDArray[np.uint8],
     nodes: Floats,
     template: PageTemplate = STANDARD_PAGE,
-    ink: NDArray[Any] | None = None,
     rounds: int = 4,
-    ink_margin_px: float = 15.0,
 ) -> tuple[Floats, PhaseReport]:
     """Move the nodes of a lattice onto the printed lines.
 
     Nodes without visible grid follow those around them; a displacement that leaps by more than 0.45 of a pitch
-    against its surroundings has no say.
+    against its surroundings has no say. Trace and text are left out, or every QRS would bend the lines beside it:
+    colour tells them from a coloured grid, and on a grey one what is as dark as the lines but between them is taken
+    for ink.
 
     Args:
         image: the original picture, (H, W, 3) uint8.
         nodes: (n_horizontal_lines, n_vertical_lines, 2) float64, (x, y) px of the picture.
         template: the printed page.
-        ink: (height, width) of the reference frame as flattened by ``nodes``: 0..1 (uint8: 0..255), where trace and
-            text are; they are left out, or every QRS would bend the lines beside it. Without it, colour tells the
-            ink from a coloured grid, and on a grey one what is as dark as the lines but between them is taken for it.
         rounds: at most so many; the window shrinks from 60 to 28 px over them.
-        ink_margin_px: how far the ink is grown before it is left out, px of the reference frame.
 
     Returns:
         The nodes, same shape, and a report.
@@ -120,7 +115,6 @@ def refine_nodes(
     small = four_channels(np.asarray(cv2.GaussianBlur(small, (0, 0), BLUR * sampled), np.uint8))
     current = transform_points(shrinking, start)
     flat = template.lattice()
-    blocked = None if ink is None else grown_ink(ink, ink_margin_px, template)
     done: list[PhaseRound] = []
     source = ""
     confidence = np.zeros(flat.shape[:2], np.float32)
@@ -134,16 +128,13 @@ def refine_nodes(
         page_map = PageMap.of(current, template, STEP)
         page = page_map.sample(small, fill=None)
         open_ = page_map.inside(small.shape, rim=0.0).astype(np.float32)
-        if blocked is not None:
-            across, down = PageMap.of(flat, template, STEP).dense()
-            open_ *= 1 - cv2.remap(blocked, across / STEP, down / STEP, cv2.INTER_LINEAR)
         candidates = grid_sources(page)
-        if blocked is None and done and source == "darkness" and done[-1].median_px < _NEAR_PX:
+        if done and source == "darkness" and done[-1].median_px < _NEAR_PX:
             open_ *= 1 - off_grid_ink(candidates["darkness"], open_, template)
         if source and source not in candidates:
             break
         names = [source] if source else list(candidates)
-        if blocked is None and not inverted.any() and "chroma" in names:
+        if not inverted.any() and "chroma" in names:
             open_ *= 1 - colourless_ink(page, open_)
         measured = [measure_waves(candidates[name], open_, template, sigma) for name in names]
         chosen = int(np.argmax([trust.min(axis=0).mean() for _, trust in measured]))

@@ -36,7 +36,7 @@ from cardioscan.separators import measure_separators, time_shift
 from cardioscan.sources import CATEGORIES
 from cardioscan.sources.preprocessing import preprocess
 from cardioscan.sources.quality import quality_score
-from cardioscan.surfaces import robust_lattice
+from cardioscan.surfaces import robust_lattice, stiffest_that_predicts
 from cardioscan.waveform import DecodedPage, DecodingOptions, decode_rows
 from cardioscan.waveform.bands import inked_rows
 
@@ -51,10 +51,18 @@ _LAYOUT: Final = "3 rows of 4 leads and a rhythm row, 25 mm/s, 10 mm/mV"
 _SURE_LATTICE: Final = 0.4
 _LEAST_NAMES: Final = 6
 _WHOLE_LATTICE: Final = 0.7
-_SMOOTH_START: Final = 100.0
+_STIFFNESS: Final = (1.0, 5.0, 30.0, 300.0)
+"""How smooth the surface through the network's nodes may be: flat paper gets the last, crumpled paper the first."""
+_BLOCK: Final = 5
+"""Nodes are guessed from others so many nodes away: what the network is off by, neighbours share."""
+_EQUALLY: Final = 1.15
+"""A stiffer surface is taken when it guesses them no worse than by this factor."""
+_FARTHEST_PX: Final = 3.0
 _DOUBT_PX: Final = (3.0, 1.5)
 """By so many px of the reference frame a node leaves that smooth surface and counts a quarter; one round each."""
 _COLOURLESS: Final = 3.0
+_SCANNED_LATTICE: Final = 0.8
+"""Where mould hides more of the grid, a second look has lost more on single pages (1.9 dB) than it gains on others."""
 _LEAST_READ: Final = 0.2
 _SCATTERED: Final = 0.6
 """Where less than this is read, and no lead for the most part with ``_GUESSED`` confidence, it is no trace."""
@@ -211,7 +219,7 @@ class PageRun:
                     f"Only {self.diagnostics['labels_found']} lead names and part of the grid fit the page layout "
                     f"that is known: {_LAYOUT}.",
                 )
-            self.base = self._refined(nodes, trusted) if self.options.phase_refinement else nodes
+            self.base = self._refined(nodes, trusted)
             self.nodes = self._on_lines(None)
             self._flatten()
 
@@ -278,7 +286,7 @@ class PageRun:
             if lattice.score < _SURE_LATTICE:
                 raise StageError(RefusalCode.GRID_NOT_FOUND, "The printed grid is visible on a small part of the page.")
         except StageError:
-            if not self.options.phase_refinement:
+            if self.options.phase_refinement == "never":
                 raise
             # The printed grid may still be read by its phase, from where the lead names say the page lies.
             self.diagnostics["lattice_score"] = 0.0
@@ -288,9 +296,15 @@ class PageRun:
         return transform_points(to_image, lattice.nodes), True
 
     def _refined(self, nodes: Floats, trusted: bool) -> Floats:
-        """The nodes moved onto the printed lines; smooth alone where that fails and the network has seen them."""
+        """The nodes made smooth, or moved onto the printed lines by the grid's phase where that is asked for or needed.
+
+        Without a network's lattice there is nothing but the phase; with one it is no better than a smooth surface.
+        """
         assert self.image is not None
-        refined, report = refine_nodes(self.image, self._smoothed(nodes), self.template)
+        smooth = self._smoothed(nodes) if trusted else nodes
+        if trusted and self.options.phase_refinement != "always":
+            return smooth
+        refined, report = refine_nodes(self.image, smooth, self.template)
         self.diagnostics["phase"] = {
             "applied": report.applied,
             "converged": report.converged,
@@ -303,17 +317,14 @@ class PageRun:
             raise StageError(RefusalCode.GRID_NOT_FOUND, "No printed grid was found where the lead names say it is.")
         if not report.converged:
             self.certainty *= _UNSETTLED_CERTAINTY if trusted else _UNSETTLED_CERTAINTY**2
-        return self._smoothed(nodes) if trusted and not report.converged else refined
+        return smooth if trusted and not report.converged else refined
 
     def extract(self) -> None:
         """Stage 2: coverage of the rows, and the traces in it."""
         self._cover()
-        wanted = self.options.second_pass
-        again = wanted == "always" or (wanted == "auto" and self._colourless())
-        if again and self.options.phase_refinement and self._straighten():
-            self._cover()
-        elif self.options.line_refinement and self.options.line_rounds[1]:
-            self._settle()
+        if self.options.line_refinement and self.options.line_rounds[1]:
+            wanted = self.options.second_pass
+            self._settle(again=wanted == "always" or (wanted == "auto" and self._scanned_grey()))
         assert self.coverage is not None
         with self._timed("waveform"):
             options = DecodingOptions(crossing=self.options.crossing)
@@ -334,46 +345,41 @@ class PageRun:
             faded = fade_lines(self.rectified, *self.options.line_fading, self.template)
         self.coverage = self._infer("waveform_extractor", "page", _planes(faded))["row_coverage"][0]
 
-    def _settle(self) -> None:
-        """Refine the lattice with the ink left out and carry the coverage over to it."""
+    def _settle(self, again: bool) -> None:
+        """Refine the lattice with the ink left out; look ``again`` at its page, or carry the coverage to it."""
         assert self.coverage is not None and self.nodes is not None
         with self._timed("rectification"):
             before = self.nodes
             self.nodes = self._on_lines(self.coverage.max(axis=0), again=True)
-            carry = map_between(self.nodes, before, self.template)
-            reach = min(math.ceil(carry.farthest), _CARRIED_PX) + _CUBIC_PX
-            self.coverage = np.stack([_carried(row, carry, reach) for row in self.coverage])
             self._flatten()
+            again = again and self.diagnostics["lines"]["applied"]
+            if not again:
+                carry = map_between(self.nodes, before, self.template)
+                reach = min(math.ceil(carry.farthest), _CARRIED_PX) + _CUBIC_PX
+                self.coverage = np.stack([_carried(row, carry, reach) for row in self.coverage])
+        if again:
+            self._cover()
 
-    def _colourless(self) -> bool:
+    def _scanned_grey(self) -> bool:
+        """Whether the page has no colour and its grid is seen whole, as on a black-and-white scan without mould."""
+        if self.diagnostics["lattice_score"] < _SCANNED_LATTICE:
+            return False
         sample = self.rectified[::8, ::8].astype(np.int16)
         return float((sample.max(axis=2) - sample.min(axis=2)).mean()) < _COLOURLESS
 
-    def _straighten(self) -> bool:
-        """Rectify once more, now that it is known where the ink is; False where the grid's phase does not settle."""
-        assert self.image is not None and self.nodes is not None and self.coverage is not None
-        with self._timed("rectification"):
-            ink = self.coverage.max(axis=0)
-            nodes, report = refine_nodes(self.image, self._smoothed(self.nodes), self.template, ink=ink)
-            moved = np.linalg.norm(nodes - self.base, axis=-1)
-            self.diagnostics["second_pass"] = {"converged": report.converged, "p95_px": round(_p95(moved), 3)}
-            if not report.applied or not report.converged:
-                return False
-            self.base = nodes
-            self.nodes = self._on_lines(ink)
-            self._flatten()
-        return True
-
     def _smoothed(self, nodes: Floats) -> Floats:
-        """A smooth surface through the nodes, those far from it left out.
+        """A surface through the nodes as smooth as the paper, those far from it left out.
 
-        The phase's windows, wider than a square, cannot see what single nodes are off by; and where single lines are
-        measured, how stiff the page is is told by how well nodes predict their neighbours.
+        Where single lines are measured from there, how stiff the page is is told by how well nodes predict their
+        neighbours, so what single nodes are off by must be gone.
         """
         base = transform_points(self.homography, self.template.lattice())
-        pitch = float(np.median(np.linalg.norm(np.diff(base, axis=1), axis=-1)))
-        scales = tuple(px * pitch / self.template.grid_pitch for px in _DOUBT_PX)
-        return base + robust_lattice(nodes - base, np.ones(base.shape[:2]), _SMOOTH_START, scales)[0]
+        px = float(np.median(np.linalg.norm(np.diff(base, axis=1), axis=-1))) / self.template.grid_pitch
+        moved, known = (nodes - base) / px, np.ones(base.shape[:2])
+        blocks = (np.indices(known.shape) // _BLOCK).sum(axis=0) % 2
+        smoothness = stiffest_that_predicts(moved, known, blocks, _STIFFNESS, _FARTHEST_PX, _EQUALLY)
+        self.diagnostics["lattice_smoothness"] = smoothness
+        return base + px * robust_lattice(moved, known, smoothness, _DOUBT_PX)[0]
 
     def finish(self) -> Digitization:
         """Post-process the signals and make the record."""
@@ -545,10 +551,6 @@ def _carried(plane: Image, page_map: PageMap, reach: int) -> Image:
     moved = cv2.remap(plane, page_map.near(points), None, cv2.INTER_CUBIC).ravel()[: len(wanted)]
     result[wanted[:, 1], wanted[:, 0]] = moved
     return result
-
-
-def _p95(values: Floats) -> float:
-    return float(np.percentile(values, 95))
 
 
 def _planes(image: Image) -> NDArray[np.uint8]:

@@ -1,9 +1,9 @@
 """Looking for the page in a picture: which views the label detector is shown, and which of its answers is believed.
 
-A *look* shows the label detector one view of the picture: the sheet straightened by its outline
-(:mod:`cardioscan.outline`), the picture as it is, or one of them turned. Looking ends with the first view in which most
-lead names agree with each other; otherwise the view with the best agreement counts. Straightened pages are shown
-first, for there the network is at its best: measured in docs/accuracy.md.
+A *look* shows the label detector one view of the picture: as it is, the sheet straightened by its outline
+(:mod:`cardioscan.outline`), or one of them turned. Looking ends with the first view in which most lead names agree with
+each other; otherwise the view with the best agreement counts. The network is at its best on straightened pages, but
+most need no straightening: measured in docs/accuracy.md.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def search_page(
         template: the page that is looked for.
         flip_tta: when a view is also shown flipped, four views averaged: ``always``, ``auto`` (when all else leaves
             doubt) or ``never``.
-        straightening: whether the sheet is straightened by its outline first.
+        straightening: whether the sheet is straightened by its outline where the picture as it is leaves doubt.
 
     Returns:
         The best look and the number of looks taken.
@@ -109,22 +109,21 @@ def search_page(
 
 def views(image: Image, flip_tta: str = "auto", straightening: bool = True) -> Iterator[View]:
     """The views of a picture in the order in which they are shown; made as they are asked for."""
-    outline = find_outline(image) if straightening else None
     always = flip_tta == "always"
-    straightened = View(*straighten(image, outline), True, always) if outline is not None else None
-    if straightened is not None:
-        yield straightened
-    plain = View(*alignment.letterbox(image, turn=False), False, always)
-    yield plain
-    first = straightened or plain
+    clearest = View(*alignment.letterbox(image, turn=False), False, always)
+    yield clearest
+    outline = find_outline(image) if straightening else None
+    if outline is not None:
+        clearest = View(*straighten(image, outline), True, always)
+        yield clearest
     # The network knows upright pages best: turn and mirror the picture until the lead names fit.
-    source, before = (first.pixels, first.matrix) if outline is not None else (image, np.eye(3))
+    source, before = (clearest.pixels, clearest.matrix) if outline is not None else (image, np.eye(3))
     for orientation in _TURNS:
         upright, matrix = alignment.undo_orientation(source, orientation)
         pixels, fitting = alignment.letterbox(upright, turn=False)
         yield View(pixels, np.asarray(fitting @ matrix @ before, np.float64), outline is not None, always)
     if flip_tta == "auto":
-        yield replace(first, flips=True)
+        yield replace(clearest, flips=True)
 
 
 def look_at(view: View, detector: Detector, template: PageTemplate) -> Look:

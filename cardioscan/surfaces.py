@@ -242,7 +242,7 @@ def stiffest_that_predicts(
     to rise along it, so only those around the best are tried.
 
     Args:
-        values: (rows, columns, 1).
+        values: (rows, columns, d).
         weights: (rows, columns).
         fold: (rows, columns), 0 or 1: those of one fold are predicted from the other.
         ladder: smoothnesses to choose from, rising.
@@ -257,7 +257,7 @@ def stiffest_that_predicts(
             errors[place] = 0.0
             for part in (0, 1):
                 guess = smooth_lattice(values, np.where(fold == part, 0.0, weights), ladder[place])
-                squared = np.minimum((guess - values)[..., 0] ** 2, farthest**2)
+                squared = np.minimum(((guess - values) ** 2).sum(axis=-1), farthest**2)
                 errors[place] += float((weights * (fold == part) * squared).sum())
         return errors[place]
 

@@ -8,7 +8,6 @@ import pytest
 from cardioscan.geometry import transform_points
 from cardioscan.page import STANDARD_PAGE
 from cardioscan.phase import measure_displacement, refine_nodes, unwrap
-from cardioscan.rectification import PageMap
 
 cv2 = pytest.importorskip("cv2")
 
@@ -29,7 +28,7 @@ def stripes(u, pitch, width):
 
 @lru_cache(maxsize=4)
 def photograph(amplitude, colour="red", trace=True, size=(1540, 1190)):
-    """A page seen by a camera, bent by ``amplitude`` px: image, true nodes (px), its ink (px of the image)."""
+    """A page seen by a camera, bent by ``amplitude`` px: image, true nodes (px)."""
     major, minor = COLOURS[colour]
     y, x = np.mgrid[: size[1], : size[0]].astype(np.float32)
     flat = transform_points(np.linalg.inv(CAMERA), np.stack([x, y], axis=-1))
@@ -54,7 +53,7 @@ def photograph(amplitude, colour="red", trace=True, size=(1540, 1190)):
     source = LATTICE.copy()
     for _ in range(60):
         source = LATTICE - bend(source, amplitude)
-    return np.clip(image, 0, 255).astype(np.uint8), transform_points(CAMERA, source), ink
+    return np.clip(image, 0, 255).astype(np.uint8), transform_points(CAMERA, source)
 
 
 def inner_error(nodes, truth):
@@ -62,36 +61,28 @@ def inner_error(nodes, truth):
 
 
 @pytest.mark.parametrize(
-    ("colour", "trace", "with_ink", "typical", "p95"),
-    [
-        ("red", False, False, 0.15, 0.4),
-        ("red", True, False, 0.2, 0.5),
-        ("black", True, True, 0.25, 0.7),
-        ("black", True, False, 0.3, 1.2),
-    ],
+    ("colour", "trace", "typical", "p95"),
+    [("red", False, 0.15, 0.4), ("red", True, 0.2, 0.5), ("black", True, 0.3, 1.2)],
 )
-def test_a_bent_page_is_followed_to_a_fraction_of_a_pixel(colour, trace, with_ink, typical, p95):
-    image, truth, ink = photograph(14.0, colour, trace)
+def test_a_bent_page_is_followed_to_a_fraction_of_a_pixel(colour, trace, typical, p95):
+    image, truth = photograph(14.0, colour, trace)
     start = transform_points(CAMERA, LATTICE)
     assert np.median(inner_error(start, truth)) > 4
-    seen = None
-    if with_ink:
-        seen = cv2.remap((ink * 255).astype(np.uint8), *PageMap.of(start).dense(), cv2.INTER_LINEAR)
-    nodes, report = refine_nodes(image, start, ink=seen)
+    nodes, report = refine_nodes(image, start)
     apart = inner_error(nodes, truth)
     assert np.median(apart) < typical
     assert np.percentile(apart, 95) < p95
     assert report.applied
     assert report.confidence.shape == (44, 57)
     assert report.confidence.dtype == np.float32
-    # With the ink left out, a red grid may stand out in either; a black one has no colour.
+    # A red grid may stand out in either; a black one has no colour.
     assert report.source in (("chroma", "darkness") if colour == "red" else ("darkness",))
     assert report.rounds[-1].median_px < 0.3
     assert report.moved_px.max() > 5
 
 
 def test_a_true_lattice_stays():
-    image, truth, _ = photograph(14.0, "red", False)
+    image, truth = photograph(14.0, "red", False)
     nodes, report = refine_nodes(image, truth)
     assert report.converged
     assert np.percentile(inner_error(nodes, truth), 95) < 0.3
@@ -99,7 +90,7 @@ def test_a_true_lattice_stays():
 
 def test_more_than_half_a_square_is_followed_from_the_lead_names():
     """Far from the labels the start is off by 0.9 squares: only unwrapping finds the right line."""
-    image, truth, _ = photograph(0.0, trace=False)
+    image, truth = photograph(0.0, trace=False)
     y = LATTICE[..., 1]
     off = 0.9 * PITCH * np.clip((700 - y) / 700, 0, 1)[..., None] * np.array([0.6, 1.0])
     nodes, report = refine_nodes(image, truth + off)
@@ -151,11 +142,6 @@ def test_displacement_has_the_sign_of_the_lines(shift):
     displacement, confidence = measure_displacement(page)
     assert np.abs(displacement - shift)[3:-3, 3:-3].max() < 0.15
     assert confidence[3:-3, 3:-3].min() > 0.5
-
-
-def test_ink_of_the_wrong_size_is_an_error():
-    with pytest.raises(ValueError, match="ink map"):
-        refine_nodes(np.zeros((500, 600, 3), np.uint8), 0.2 * LATTICE, ink=np.zeros((10, 10)))
 
 
 class TestUnwrap:

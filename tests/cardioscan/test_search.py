@@ -48,7 +48,7 @@ def test_looking_ends_with_the_first_view_that_can_be_read(straightening: bool, 
     look, count = search_page(rendered.image, reader, STANDARD_PAGE, "auto", straightening)
     assert count == reader.shown == readable + 1
     assert look.sure and look.alignment is not None
-    assert look.view.straightened == (straightening and readable != 1)
+    assert look.view.straightened == (straightening and readable != 0)
     page = look.alignment.to_image(look.view.matrix)
     points = STANDARD_PAGE.label_points()
     apart = np.linalg.norm(transform_points(page, points) - rendered.geometry.to_image(points), axis=1)

@@ -95,7 +95,7 @@ class TrueMaps:
 
 
 def digitized(rendered: RenderedPage) -> tuple[Any, float, float]:
-    options = DigitizerOptions(flip_tta="never", phase_refinement=False)
+    options = DigitizerOptions(flip_tta="never", phase_refinement="never")
     details = Digitizer(TrueMaps(rendered), options).digitize_with_details(rendered.image)
     assert details.record.outcome == "digitized", details.record.reasons
     truth = rendered.geometry.to_image(STANDARD_PAGE.lattice())

@@ -52,10 +52,10 @@ from cardioscan_client.commands._shared import NOT_ALL, OK, arithmetic_option, c
     "--savgol/--no-savgol", "savitzky_golay", default=None, help="Smooth lightly (Savitzky-Golay).  [default: off]"
 )
 @click.option(
-    "--phase/--no-phase",
+    "--phase",
     "phase_refinement",
-    default=None,
-    help="Refine the paper's shape by the phase of its printed grid.  [default: on]",
+    type=click.Choice(["auto", "always", "never"]),
+    help="When to refine the paper's shape by the phase of its printed grid.  [default: auto, where needed]",
 )
 @click.option(
     "--candidates",
