@@ -17,6 +17,9 @@ from scipy.interpolate import make_interp_spline
 Floats = NDArray[np.float64]
 Points = NDArray[np.floating[Any]]
 
+_NEARLY: Final = 1.25
+"""Shrunk by no more than this, a picture needs no low-pass."""
+
 N_ORIENTATIONS: Final = 8
 """Four quarter turns, each as printed or mirrored."""
 
@@ -187,7 +190,7 @@ def halve(image: NDArray[np.uint8], factor: float) -> tuple[NDArray[np.uint8], F
 
 def sampling_blur(factor: float) -> float:
     """Deviation, px, of the Gaussian that keeps every ``factor``-th pixel of an image free of aliases; 0 up to 1.25."""
-    return 0.4 * float(np.sqrt(factor**2 - 1)) if factor > 1.25 else 0.0
+    return 0.4 * float(np.sqrt(factor**2 - 1)) if factor > _NEARLY else 0.0
 
 
 def shrink(image: NDArray[np.uint8], factor: float) -> tuple[NDArray[np.uint8], Floats]:
@@ -208,7 +211,8 @@ def area_resize(image: NDArray[np.uint8], new_width: int, new_height: int) -> tu
     """Shrink an image (H, W, ...) to a size, as by area averaging.
 
     It is halved as often as that goes, then resized to twice the size bilinearly and halved again: less than a level
-    of 255 away from the area average, in two fifths of its time.
+    of 255 away from the area average, in two fifths of its time. What is left to shrink by less than a quarter is resized
+    bilinearly at once.
 
     Returns:
         The image (new_height, new_width, ...) uint8, and the exact 3x3 matrix from the old frame to the new one.
@@ -217,6 +221,8 @@ def area_resize(image: NDArray[np.uint8], new_width: int, new_height: int) -> tu
     last = resize_matrix(new_width / image.shape[1], new_height / image.shape[0]) @ matrix
     if image.shape[:2] == (new_height, new_width):
         return image, last
+    if max(image.shape[1] / new_width, image.shape[0] / new_height) <= _NEARLY:
+        return np.asarray(cv2.resize(image, (new_width, new_height), interpolation=cv2.INTER_LINEAR), np.uint8), last
     twice = cv2.resize(image, (2 * new_width, 2 * new_height), interpolation=cv2.INTER_LINEAR)
     return np.asarray(cv2.resize(twice, (new_width, new_height), interpolation=cv2.INTER_AREA), np.uint8), last
 

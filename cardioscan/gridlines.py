@@ -39,13 +39,14 @@ FloatMap = NDArray[np.float32]
 _ALONG_PX: Final = 16.0
 """Deviation of the window along a line: neighbouring nodes share next to nothing, so they can check each other."""
 
-_TOGETHER: Final = 4
+_TOGETHER: Final = 8
 """So many pixels along a line are averaged before the window is laid over them."""
 _PROFILE_BLUR: Final = 0.45
 """Deviation, px, of a Gaussian across the lines: with it a spline through the pixels follows a line a pixel wide."""
 _ACROSS_PX: Final = 9.0
 _REACH: Final = 20
 _FITS: Final = 3
+_SOME: Final = 3
 _STILL_PX: Final = 0.75
 """Lines that are measured so far from where they were sampled (95 %) are measured again; a line is a px or two wide."""
 _MAX_STEP_PX: Final = 1.5
@@ -226,13 +227,14 @@ def _measure(read: FloatMap, open_: FloatMap, places: Floats, centres: Floats) -
     variance = np.full(usable.shape, np.inf)
     if not usable.any():
         return displacement, variance
+    some = tuple(place[:: _SOME] for place in np.nonzero(usable))
     for turn in range(_FITS):
         sampled = strips.at(displacement)
         if turn == 0:
             # What all lines share is found first: a profile made symmetric about the wrong place has two humps.
-            displacement += _common_shift(sampled[usable], taper)
+            displacement += _common_shift(sampled[some], taper)
             sampled = strips.at(displacement)
-        typical = _typical_line(sampled[usable], taper)
+        typical = _typical_line(sampled[some], taper)
         step, variance = _fit_line(sampled, weight, offsets, typical)
         variance = np.where(usable, variance, np.inf)
         step = np.where(np.isfinite(variance), np.clip(step, -_MAX_STEP_PX, _MAX_STEP_PX), 0.0)
@@ -271,7 +273,7 @@ class _Strips:
 
 def _common_shift(sampled: FloatMap, taper: Floats) -> float:
     """How far the typical profile stands from the middle, px: where it looks most like its own mirror image."""
-    profile = np.median(sampled, axis=0)
+    profile = np.median(np.ascontiguousarray(sampled.T), axis=1)
     raised = np.maximum(profile - np.average(profile, weights=taper), 0.0) * taper
     likeness = np.convolve(raised, raised)
     reach = round(2 * _MAX_MOVE_PX)
@@ -399,8 +401,8 @@ def _grown(ink: NDArray[np.uint8]) -> NDArray[np.bool_]:
 
 @lru_cache(maxsize=4)
 def _on_lines(template: PageTemplate) -> NDArray[np.uint8]:
-    """(height, width) uint8: 255 within ``_LINE_ZONE_PX`` of a 5 mm line, else 0."""
-    apart_x, apart_y = line_distances(template)
+    """(height / 2, width / 2) uint8, every second pixel: 255 within ``_LINE_ZONE_PX`` of a 5 mm line, else 0."""
+    apart_x, apart_y = line_distances(template, 2)
     return np.where((apart_y[:, None] <= _LINE_ZONE_PX) | (apart_x <= _LINE_ZONE_PX), 255, 0).astype(np.uint8)
 
 
@@ -417,22 +419,26 @@ def _open(
     """
     free = valid if ink is None else valid & ~ink
     open_ = cv2.multiply(free.view(np.uint8), 255.0)
-    size, quarter = (bright.shape[1], bright.shape[0]), (bright.shape[1] // 4, bright.shape[0] // 4)
+    size = (bright.shape[1], bright.shape[0])
+    half, eighth = ((size[0] // part, size[1] // part) for part in (2, 8))
+    # Strokes are several pixels wide, so half of the resolution shows them all.
+    seen = cv2.resize(open_, half, interpolation=cv2.INTER_AREA)
+    paper = cv2.resize(bright, half, interpolation=cv2.INTER_AREA)
 
     def low(values: NDArray[Any]) -> FloatMap:
-        small = cv2.resize(values, quarter, interpolation=cv2.INTER_AREA)
-        return np.asarray(cv2.blur(small.astype(np.float32), (15, 15)), np.float32)
+        small = cv2.resize(values, eighth, interpolation=cv2.INTER_AREA)
+        return np.asarray(cv2.blur(small.astype(np.float32), (7, 7)), np.float32)
 
-    background = low(cv2.bitwise_and(bright, open_)) / (low(open_) / np.float32(255) + np.float32(1e-3))
-    limit = cv2.resize(np.clip((1 - _DARK) * background, 0, 255).astype(np.uint8), size, interpolation=cv2.INTER_LINEAR)
-    dark = cv2.bitwise_and(cv2.compare(bright, limit, cv2.CMP_LT), open_)
+    background = low(cv2.multiply(paper, seen, scale=1 / 255)) / (low(seen) / np.float32(255) + np.float32(1e-3))
+    limit = cv2.resize(np.clip((1 - _DARK) * background, 0, 255).astype(np.uint8), half, interpolation=cv2.INTER_LINEAR)
+    dark = cv2.bitwise_and(cv2.compare(paper, limit, cv2.CMP_LT), cv2.compare(seen, 127, cv2.CMP_GT))
     count = cv2.countNonZero(dark)
     if count and cv2.countNonZero(cv2.bitwise_and(dark, _on_lines(template))) > _LINES_DARK * count:
         return np.asarray(open_, np.uint8)  # it is the lines that are dark
-    dark = cv2.dilate(dark, np.ones((7, 7), np.uint8))
+    dark = cv2.dilate(dark, np.ones((3, 3), np.uint8))
     # Where so much is dark it is the thin lines too, or mould.
     if cv2.countNonZero(dark) < _MAX_DARK_SHARE * dark.size:
-        open_ = cv2.bitwise_and(open_, cv2.bitwise_not(dark))
+        open_ = cv2.subtract(open_, cv2.resize(dark, size, interpolation=cv2.INTER_NEAREST))
     return np.asarray(open_, np.uint8)
 
 
@@ -449,15 +455,15 @@ def _flattened(lit: NDArray[np.uint8], open_: NDArray[np.uint8]) -> tuple[FloatM
     """
     read, share = _averaged(lit), _averaged(open_) / np.float32(255)
     size = (read.shape[1], read.shape[0])
-    less = (size[0] // _TOGETHER, size[1])
+    less = (size[0] // 4, size[1])
 
     def low(values: FloatMap) -> FloatMap:
         return np.asarray(cv2.resize(values, less, interpolation=cv2.INTER_AREA), np.float32)
 
     seen = low(share)
-    level = cv2.GaussianBlur(low(read), (0, 0), 4.0) / (cv2.GaussianBlur(seen, (0, 0), 4.0) + 1e-3)
+    level = cv2.GaussianBlur(low(read), (0, 0), 4.0, sigmaY=2.0) / (cv2.GaussianBlur(seen, (0, 0), 4.0, sigmaY=2.0) + 1e-3)
     read -= cv2.resize(level, size, interpolation=cv2.INTER_LINEAR) * share
-    contrast = cv2.blur(low(np.abs(read)), (61, 61)) / (cv2.blur(seen, (61, 61)) + 1e-3)
+    contrast = cv2.blur(low(np.abs(read)), (61, 31)) / (cv2.blur(seen, (61, 31)) + 1e-3)
     # The contrast is a mean over 244 px: its steps from one cell to the next are nothing, and cost a third.
     read *= cv2.resize(1 / (contrast + np.float32(1.0)), size, interpolation=cv2.INTER_NEAREST)
     return np.asarray(np.clip(read, -6, 6, out=read), np.float32), share
