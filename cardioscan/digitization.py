@@ -43,7 +43,8 @@ class DigitizerOptions:
         phase_refinement: when to refine the lattice by the phase of the printed grid: ``auto`` (where the network does
             not see the lattice), ``always`` or ``never``.
         line_refinement: refine the lattice by the profile of every printed line.
-        line_rounds: how often that is done before the traces are looked for, and again once the ink is known.
+        line_rounds: how often that is done at most before the traces are looked for, and again once they are known,
+            on pages whose ink is not told from their lines by its darkness.
         line_fading: share of their darkness, 0 to 1, that the printed 5 mm lines (vertical, horizontal) lose before the
             traces are looked for.
         separators: time the trace around the bars between leads by where these are found.
@@ -68,7 +69,7 @@ class DigitizerOptions:
     flip_tta: str = "auto"
     phase_refinement: str = "auto"
     line_refinement: bool = True
-    line_rounds: tuple[int, int] = (1, 2)
+    line_rounds: tuple[int, int] = (2, 2)
     line_fading: tuple[float, float] = (0.55, 0.4)
     separators: bool = True
     crossing: bool = True
@@ -95,7 +96,7 @@ class DigitizerOptions:
 
 PROFILES: Final[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
     {
-        "fast": {"line_rounds": (0, 2), "second_pass": "never", "crossing": False},
+        "fast": {"line_rounds": (1, 0), "second_pass": "never", "crossing": False},
         "balanced": {},
         "accurate": {"second_pass": "always", "arithmetic": "float"},
     }

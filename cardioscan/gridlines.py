@@ -47,8 +47,8 @@ _ACROSS_PX: Final = 9.0
 _REACH: Final = 20
 _FITS: Final = 3
 _SOME: Final = 3
-_STILL_PX: Final = 0.75
-"""Lines that are measured so far from where they were sampled (95 %) are measured again; a line is a px or two wide."""
+_STILL_PX: Final = 0.6
+"""Lines that are measured so far from where they were sampled (90 %) are measured again; a line is a px or two wide."""
 _MAX_STEP_PX: Final = 1.5
 _MAX_MOVE_PX: Final = 5.0
 _MIN_STRENGTH: Final = 0.15
@@ -72,11 +72,14 @@ _MIN_MEASURED: Final = 0.3
 _INK_GROWN_PX: Final = 9
 _INK: Final = 60
 _DARK: Final = 0.2
+_DARKER: Final = 1.4
+"""What is dark in every channel is ink where it is so much darker than most lines (90 %) are."""
+_AS_DARK: Final = 0.8
+"""Ink takes no more than this of the paper's brightness in a picture: where it had to, lines are as dark as ink."""
 _MAX_DARK_SHARE: Final = 0.25
 _LINE_ZONE_PX: Final = 3.0
 _LINES_DARK: Final = 0.5
-"""Where a 5 mm line is this near, which is on 28 % of the page, lie 30 to 50 % of what is dark on a page whose grid is
-not, and 50 to 95 % where it is dark itself."""
+"""Where a 5 mm line is this near, which is on 28 % of the page, lie 30 to 50 % of what is ink."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,7 @@ class LineReport:
         precision_px: median standard error of a single node's place, px of the reference frame, both directions.
         moved_px: median distance that the nodes went, px of the reference frame.
         raster: share of the printer's raster pattern found in the vertical and in the horizontal lines (1 = all of it).
+        ink_apart: whether ink was told from the lines by how dark it is.
     """
 
     applied: bool
@@ -96,6 +100,7 @@ class LineReport:
     precision_px: float
     moved_px: float
     raster: tuple[float, float]
+    ink_apart: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,9 +134,10 @@ def refine_lines(
         template: the printed page.
         ink: (height, width) uint8 in that flat page: where trace is, 255 = certainly. It is left out, or a QRS beside
             a line would pull it.
-        rounds: how often the page is measured at most; it is flattened anew in between. With known ink no further round
-            follows one in which few nodes moved. The displacement is always smoothed as a whole; how supple it may
-            be is settled by the page where the ink is known and in the last of several rounds.
+        rounds: how often the page is measured at most; it is flattened anew in between. No further round follows one in
+            which lines were found where the page was sampled for them, or in which ink was neither known nor told
+            from lines. The displacement is always smoothed as a whole;
+            how supple it may be is settled by the page in the last round.
         page: the flat page that the nodes give, or with ``begun`` those that came out then; None has it sampled.
         begun: the displacement that an earlier call has come to, from the same nodes.
 
@@ -143,35 +149,37 @@ def refine_lines(
     moved = begun
     current = start if moved is None else start + slide_nodes(start, moved, template.grid_pitch)
     known_ink = None if ink is None else _grown(ink)
-    report = LineReport(False, 0.0, float("nan"), 0.0, (0.0, 0.0))
+    report = LineReport(False, 0.0, float("nan"), 0.0, (0.0, 0.0), False)
     for turn in range(rounds):
         if page is None:
             page_map = PageMap.of(current, template)
             page = Flattened(page_map.sample(image), page_map.inside(image.shape))
         dark, bright = channel_range(page.pixels)
-        open_, page = _open(bright, page.valid, known_ink, template), None
-        surfaces, shares, errors, rasters = [], [], [], []
-        for axis in (0, 1):
-            measured, variance = measure_lines(dark, open_, axis, template)
-            shares.append(float(np.isfinite(variance).mean()))
-            if shares[-1] < _MIN_MEASURED:
-                return current, moved, report
-            errors.append(float(np.sqrt(np.median(variance[np.isfinite(variance)]))))
-            total = measured if moved is None else moved[..., axis] + measured
-            settle = ink is not None or turn == rounds - 1 > 0
-            surface, raster = _surface(total, variance, axis, template, settle)
-            surfaces.append(surface)
-            rasters.append(raster)
-        before, moved = moved, np.stack(surfaces, axis=-1)
-        current = start + slide_nodes(start, moved, template.grid_pitch)
+        open_, apart = _open(bright, page.valid, known_ink, template)
+        lines = [measure_lines(dark, open_, axis, template) for axis in (0, 1)]
+        known = [np.isfinite(variance) for _, variance in lines]
+        if min(float(there.mean()) for there in known) < _MIN_MEASURED:
+            break
+        still = [np.percentile(np.abs(at[there]), 90) < _STILL_PX for (at, _), there in zip(lines, known, strict=True)]
+        # Where nothing tells ink from lines, more rounds are for when it is known.
+        last = all(still) or turn == rounds - 1 or (ink is None and not apart)
+        before = np.zeros((*start.shape[:2], 2)) if moved is None else moved
+        surfaces = [
+            _surface(before[..., axis] + measured, variance, axis, template, last)
+            for axis, (measured, variance) in enumerate(lines)
+        ]
+        moved = np.stack([surface for surface, _ in surfaces], axis=-1)
+        current, page = start + slide_nodes(start, moved, template.grid_pitch), None
+        errors = [np.sqrt(np.median(variance[there])) for (_, variance), there in zip(lines, known, strict=True)]
         report = LineReport(
             True,
-            min(shares),
+            min(float(there.mean()) for there in known),
             float(np.mean(errors)),
             float(np.median(np.linalg.norm(moved, axis=-1))),
-            (round(rasters[0], 3), round(rasters[1], 3)),
+            (round(surfaces[0][1], 3), round(surfaces[1][1], 3)),
+            apart,
         )
-        if ink is not None and before is not None and np.percentile(np.abs(moved - before), 95) < _STILL_PX:
+        if last:
             break
     return current, moved, report
 
@@ -227,7 +235,7 @@ def _measure(read: FloatMap, open_: FloatMap, places: Floats, centres: Floats) -
     variance = np.full(usable.shape, np.inf)
     if not usable.any():
         return displacement, variance
-    some = tuple(place[:: _SOME] for place in np.nonzero(usable))
+    some = tuple(place[::_SOME] for place in np.nonzero(usable))
     for turn in range(_FITS):
         sampled = strips.at(displacement)
         if turn == 0:
@@ -407,18 +415,21 @@ def _on_lines(template: PageTemplate) -> NDArray[np.uint8]:
 
 
 def _open(
-    bright: NDArray[np.uint8], valid: NDArray[np.bool_], ink: NDArray[Any] | None, template: PageTemplate
-) -> NDArray[np.uint8]:
-    """255 where the flat page may be read: inside the picture, off the known ink, off what is dark in every channel.
+    bright: NDArray[np.uint8], valid: NDArray[np.bool_], ink: NDArray[np.bool_] | None, template: PageTemplate
+) -> tuple[NDArray[np.uint8], bool]:
+    """Where the flat page may be read: inside the picture, off the known ink, off what is darker than lines are.
 
     Args:
-        bright: (height, width) uint8, the brightest channel.
+        bright: (height, width) uint8, the brightest channel, in which lines of any colour are paler than ink.
         valid: same shape, inside the picture.
-        ink: same shape, bool, known ink; None where it is not known.
+        ink: same shape, known ink; None where it is not known.
         template: the printed page.
+
+    Returns:
+        (height, width) uint8, 255 where it may be read; and whether ink was told from lines by how dark it is.
     """
     free = valid if ink is None else valid & ~ink
-    open_ = cv2.multiply(free.view(np.uint8), 255.0)
+    open_ = np.asarray(cv2.multiply(free.view(np.uint8), 255.0), np.uint8)
     size = (bright.shape[1], bright.shape[0])
     half, eighth = ((size[0] // part, size[1] // part) for part in (2, 8))
     # Strokes are several pixels wide, so half of the resolution shows them all.
@@ -429,17 +440,39 @@ def _open(
         small = cv2.resize(values, eighth, interpolation=cv2.INTER_AREA)
         return np.asarray(cv2.blur(small.astype(np.float32), (7, 7)), np.float32)
 
-    background = low(cv2.multiply(paper, seen, scale=1 / 255)) / (low(seen) / np.float32(255) + np.float32(1e-3))
-    limit = cv2.resize(np.clip((1 - _DARK) * background, 0, 255).astype(np.uint8), half, interpolation=cv2.INTER_LINEAR)
+    around = low(cv2.multiply(paper, seen, scale=1 / 255)) / (low(seen) / np.float32(255) + np.float32(1e-3))
+    background = cv2.resize(np.clip(around, 0, 255).astype(np.uint8), half, interpolation=cv2.INTER_LINEAR)
+    darkness = max(_DARK, _DARKER * _line_darkness(paper, background, template))
+    if darkness >= _AS_DARK:
+        return open_, False
+    limit = cv2.multiply(background, 1 - darkness)
     dark = cv2.bitwise_and(cv2.compare(paper, limit, cv2.CMP_LT), cv2.compare(seen, 127, cv2.CMP_GT))
     count = cv2.countNonZero(dark)
     if count and cv2.countNonZero(cv2.bitwise_and(dark, _on_lines(template))) > _LINES_DARK * count:
-        return np.asarray(open_, np.uint8)  # it is the lines that are dark
-    dark = cv2.dilate(dark, np.ones((3, 3), np.uint8))
+        return open_, False
+    dark = cv2.dilate(dark, np.ones((5, 5), np.uint8))
     # Where so much is dark it is the thin lines too, or mould.
-    if cv2.countNonZero(dark) < _MAX_DARK_SHARE * dark.size:
-        open_ = cv2.subtract(open_, cv2.resize(dark, size, interpolation=cv2.INTER_NEAREST))
-    return np.asarray(open_, np.uint8)
+    if cv2.countNonZero(dark) >= _MAX_DARK_SHARE * dark.size:
+        return open_, False
+    return np.asarray(cv2.subtract(open_, cv2.resize(dark, size, interpolation=cv2.INTER_NEAREST)), np.uint8), True
+
+
+def _line_darkness(paper: NDArray[np.uint8], background: NDArray[np.uint8], template: PageTemplate) -> float:
+    """The share of the paper's brightness that lines take, by the 90th percentile of their pixels.
+
+    Args:
+        paper: (height / 2, width / 2) uint8, a flat page's brightest channel.
+        background: same shape, the brightness around.
+        template: the printed page.
+    """
+    nodes = template.lattice() / 2 - 0.25  # pixel edges coincide
+    columns, rows = np.round(nodes[0, 1:-1, 0]).astype(int), np.round(nodes[1:-1, 0, 1]).astype(int)
+    along = slice(2, None, 4)
+    left, there = (
+        np.concatenate([plane[along][:, columns].ravel(), plane[rows][:, along].ravel()]).astype(np.float32)
+        for plane in (paper, background)
+    )
+    return float(np.percentile(1 - left / np.maximum(there, 1), 90))
 
 
 def _flattened(lit: NDArray[np.uint8], open_: NDArray[np.uint8]) -> tuple[FloatMap, FloatMap]:
@@ -461,7 +494,9 @@ def _flattened(lit: NDArray[np.uint8], open_: NDArray[np.uint8]) -> tuple[FloatM
         return np.asarray(cv2.resize(values, less, interpolation=cv2.INTER_AREA), np.float32)
 
     seen = low(share)
-    level = cv2.GaussianBlur(low(read), (0, 0), 4.0, sigmaY=2.0) / (cv2.GaussianBlur(seen, (0, 0), 4.0, sigmaY=2.0) + 1e-3)
+    level = cv2.GaussianBlur(low(read), (0, 0), 4.0, sigmaY=2.0) / (
+        cv2.GaussianBlur(seen, (0, 0), 4.0, sigmaY=2.0) + 1e-3
+    )
     read -= cv2.resize(level, size, interpolation=cv2.INTER_LINEAR) * share
     contrast = cv2.blur(low(np.abs(read)), (61, 31)) / (cv2.blur(seen, (61, 31)) + 1e-3)
     # The contrast is a mean over 244 px: its steps from one cell to the next are nothing, and cost a third.

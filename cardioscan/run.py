@@ -272,6 +272,7 @@ class PageRun:
             "precision_px": round(report.precision_px, 3) if report.applied else None,
             "moved_px": round(report.moved_px, 3),
             "raster": list(report.raster),
+            "ink_apart": report.ink_apart,
         }
         return nodes
 
@@ -322,9 +323,12 @@ class PageRun:
     def extract(self) -> None:
         """Stage 2: coverage of the rows, and the traces in it."""
         self._cover()
-        if self.options.line_refinement and self.options.line_rounds[1]:
-            wanted = self.options.second_pass
-            self._settle(again=wanted == "always" or (wanted == "auto" and self._scanned_grey()))
+        wanted, lines = self.options.second_pass, self.diagnostics.get("lines")
+        grey = self._colourless()
+        again = wanted == "always" or (wanted == "auto" and grey and self._whole_lattice())
+        apart = lines is not None and lines["ink_apart"] and not grey
+        if self.options.line_refinement and self.options.line_rounds[1] and (again or not apart):
+            self._settle(again)
         assert self.coverage is not None
         with self._timed("waveform"):
             options = DecodingOptions(crossing=self.options.crossing)
@@ -360,12 +364,13 @@ class PageRun:
         if again:
             self._cover()
 
-    def _scanned_grey(self) -> bool:
-        """Whether the page has no colour and its grid is seen whole, as on a black-and-white scan without mould."""
-        if self.diagnostics["lattice_score"] < _SCANNED_LATTICE:
-            return False
+    def _colourless(self) -> bool:
         sample = self.rectified[::8, ::8].astype(np.int16)
         return float((sample.max(axis=2) - sample.min(axis=2)).mean()) < _COLOURLESS
+
+    def _whole_lattice(self) -> bool:
+        """Whether the network sees so much of the grid that a second look pays."""
+        return bool(self.diagnostics["lattice_score"] >= _SCANNED_LATTICE)
 
     def _smoothed(self, nodes: Floats) -> Floats:
         """A surface through the nodes as smooth as the paper, those far from it left out.
