@@ -25,6 +25,9 @@ from cardioscan.surfaces import robust_lattice, smooth_lattice
 _STIFF: Final = 30.0
 """Smoothness of the surface that judges nodes: it bends over about ten squares, so one node cannot bend it."""
 
+_AROUND: Final = 13
+"""A point and those around it, the next but one along each axis included: what tells the local axes."""
+
 _LIGHT: Final = 0.05
 """Smoothness of the surface that is used: only what changes from one node to the next is smoothed."""
 
@@ -228,7 +231,7 @@ def _links(points: Floats, pitch: float) -> tuple[NDArray[np.int64], NDArray[np.
     """For each point the one to its right and the one below it, one pitch away, or -1: two (n,) arrays."""
     tree = cKDTree(points)
     count = len(points)
-    wide = tree.query(points, k=min(25, count))[1]  # by distance: first the point itself
+    wide = tree.query(points, k=min(_AROUND, count))[1]  # by distance: first the point itself
     around = wide[:, 1:9]
     moves = points[around] - points[:, None]
     axes = np.broadcast_to(np.array([[pitch, 0.0], [0.0, pitch]]), (count, 2, 2))

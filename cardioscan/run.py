@@ -420,7 +420,9 @@ class PageRun:
             diagnostics=self.diagnostics,
         )
         assert self.page_map is not None
-        traces = {name: self.page_map.at(points) for name, points in self.decoded.traces.items()}
+        names, lengths = zip(*((name, len(points)) for name, points in self.decoded.traces.items()), strict=True)
+        placed = self.page_map.at(np.concatenate(list(self.decoded.traces.values())))
+        traces = dict(zip(names, np.split(placed, np.cumsum(lengths)[:-1]), strict=True))
         return replace(self._details(record), traces=traces, lead_features=features, certainty=self.certainty)
 
     def _refuse_unreadable(self, signals: Floats, noise_mv: float) -> None:

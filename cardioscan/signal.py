@@ -284,7 +284,9 @@ def _qrs_envelope(signal: NDArray[np.float64], rate_hz: float) -> NDArray[np.flo
     for start, stop in finite_runs(signal):
         if stop - start > pad:
             band = scipy.signal.sosfiltfilt(sections, signal[start:stop], padlen=pad)
-            envelope[start:stop] = np.sqrt(uniform_filter1d(band**2, round(0.1 * rate_hz), mode="nearest"))
+            # A running sum may end a rounding error below 0.
+            power = np.maximum(uniform_filter1d(band**2, round(0.1 * rate_hz), mode="nearest"), 0)
+            envelope[start:stop] = np.sqrt(power)
     return envelope
 
 

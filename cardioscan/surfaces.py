@@ -235,8 +235,9 @@ def stiffest_that_predicts(
     farthest: float = np.inf,
     equally: float = 1.05,
     begin: int | None = None,
+    both: bool = True,
 ) -> float:
-    """How smooth a surface has to be to predict nodes that it was not fitted to: two-fold cross-validation.
+    """How smooth a surface has to be to predict nodes that it was not fitted to: cross-validation by two folds.
 
     Of the ladder the stiffest is taken that predicts about as well as any. How well they do is taken to fall and then
     to rise along it, so only those around the best are tried.
@@ -249,13 +250,14 @@ def stiffest_that_predicts(
         farthest: what a value is missed by counts at most this much, in units of the values.
         equally: factor on the error that still counts as about as well.
         begin: the place in the ladder that is tried first, the likeliest; None for the middle.
+        both: whether each fold is predicted from the other, or the first alone: with many nodes that tells as much.
     """
     errors: dict[int, float] = {}
 
     def missed(place: int) -> float:
         if place not in errors:
             errors[place] = 0.0
-            for part in (0, 1):
+            for part in (0, 1) if both else (0,):
                 guess = smooth_lattice(values, np.where(fold == part, 0.0, weights), ladder[place])
                 squared = np.minimum(((guess - values) ** 2).sum(axis=-1), farthest**2)
                 errors[place] += float((weights * (fold == part) * squared).sum())

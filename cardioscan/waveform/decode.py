@@ -181,9 +181,13 @@ def _checked(
 
 def _find_rows(coverage: NDArray[np.uint8], template: PageTemplate, options: DecodingOptions) -> list[_Row | None]:
     """The stroke of every row; None for a row that does not show enough of one."""
-    lendable = lendable_ink(coverage, coverage) if options.crossing else np.zeros_like(coverage)
-    bands = Bands.of(template, options).around(np.maximum(coverage, lendable))
-    coverage = share_ink(coverage, bands, lendable)
+    bands = Bands.of(template, options)
+    lendable = lendable_ink(coverage, coverage) if options.crossing else None
+    if lendable is not None and lendable.any():
+        bands = bands.around(np.maximum(coverage, lendable))
+        coverage = share_ink(coverage, bands, lendable)
+    else:
+        bands = bands.around(coverage)
     paths = bands.explaining_paths(coverage)
     entries = bands.entries(paths)
     columns = np.arange(bands.left, bands.right).astype(np.float64)
