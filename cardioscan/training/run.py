@@ -23,7 +23,8 @@ from cardioscan.training.tasks import Batch, Sample, Task
 from cardioscan.training.weights import load_checkpoint, load_pieces, load_released, save_checkpoint
 
 WARM_UP_STEPS = 40
-EMA_DECAY = 0.995
+AVERAGED = 4
+"""The average of the weights reaches back over the last such part of the steps."""
 
 
 class RenderedSamples(IterableDataset[dict[str, Tensor]]):
@@ -120,7 +121,7 @@ def train(options: TrainingOptions) -> dict[str, float]:
                 group["lr"] = rate
             parts = train_step(network, optimizer, task, {k: v.to(device, non_blocking=True) for k, v in batch.items()})
             step += 1
-            update_average(average, network, min(EMA_DECAY, (1 + step - first_step) / (10 + step - first_step)))
+            update_average(average, network, averaging_decay(step - first_step))
             bar.set_description(f"{options.network} step {step} loss {parts['loss']:.3f}", refresh=False)
             bar.update(min(100.0, 100 * share) - bar.n)
             if step % 10 == 0:
@@ -159,6 +160,11 @@ def learning_rate_factor(share: float, step: int) -> float:
     """Linear warm-up, then a cosine from 1 down to 0.02 over ``share`` 0..1."""
     warm = min(1.0, (step + 1) / WARM_UP_STEPS)
     return warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, share))))
+
+
+def averaging_decay(steps: int) -> float:
+    """The decay of the average after so many steps of a run: it remembers about the last quarter of them."""
+    return (6 + steps) / (6 + AVERAGED + steps)
 
 
 def train_step(network: nn.Module, optimizer: torch.optim.Optimizer, task: Task, batch: Batch) -> dict[str, float]:

@@ -16,7 +16,7 @@ from cardioscan.errors import CardioscanError, ModelError  # noqa: E402
 from cardioscan.networks.models import build_network  # noqa: E402
 from cardioscan.training.losses import coverage_loss  # noqa: E402
 from cardioscan.training.options import TrainingOptions  # noqa: E402
-from cardioscan.training.run import RenderedSamples, fingerprint, learning_rate_factor, train  # noqa: E402
+from cardioscan.training.run import RenderedSamples, averaging_decay, fingerprint, learning_rate_factor, train  # noqa: E402
 from cardioscan.training.weights import load_checkpoint, load_released  # noqa: E402
 
 
@@ -80,6 +80,14 @@ def test_learning_rate_warms_up_and_decays() -> None:
     assert learning_rate_factor(0.0, 0) < 0.05
     assert learning_rate_factor(0.0, 1000) == pytest.approx(1.0)
     assert learning_rate_factor(1.0, 1000) == pytest.approx(0.02)
+
+
+@pytest.mark.parametrize("steps", [40, 400, 4000])
+def test_the_average_of_weights_remembers_the_last_quarter_of_the_steps(steps: int) -> None:
+    decays = [averaging_decay(step) for step in range(1, steps + 1)]
+    left = np.cumprod(decays[::-1])[::-1]  # of what each step has found
+    assert left[0] < 0.02
+    assert left[round(0.75 * steps)] == pytest.approx(0.75**4, abs=0.1)
 
 
 def test_coverage_loss_prefers_the_truth() -> None:
