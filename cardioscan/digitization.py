@@ -43,15 +43,13 @@ class DigitizerOptions:
         phase_refinement: when to refine the lattice by the phase of the printed grid: ``auto`` (where the network does
             not see the lattice), ``always`` or ``never``.
         line_refinement: refine the lattice by the profile of every printed line.
-        line_rounds: how often that is done at most before the traces are looked for, and again once they are known,
-            on pages whose ink is not told from their lines by its darkness.
+        line_rounds: how often that is done at most before the traces are looked for, and again before the second pass.
         line_fading: share of their darkness, 0 to 1, that the printed 5 mm lines (vertical, horizontal) lose before the
             traces are looked for.
         separators: time the trace around the bars between leads by where these are found.
         crossing: let a row claim steep ink of other rows that its own strokes run into.
-        second_pass: when to extract again on the page as flattened with the ink left out: ``auto`` (on scans without
-            colour, whose strokes are the harder to place), ``always`` or ``never``; otherwise the coverage is carried
-            over.
+        second_pass: when to extract again, on the page as flattened with the ink left out: ``auto`` (where nothing but
+            the extractor tells ink from lines, as on scans without colour), ``always`` or ``never``.
         einthoven: redistribute what contradicts the limb-lead laws.
         savitzky_golay: smooth the signals lightly.
         models: a model repository for the embedded backend; None takes the released one.
@@ -96,7 +94,7 @@ class DigitizerOptions:
 
 PROFILES: Final[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
     {
-        "fast": {"line_rounds": (1, 0), "second_pass": "never", "crossing": False},
+        "fast": {"line_rounds": (1, 1), "second_pass": "never", "crossing": False},
         "balanced": {},
         "accurate": {"second_pass": "always", "arithmetic": "float"},
     }

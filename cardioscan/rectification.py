@@ -25,7 +25,6 @@ __all__ = [
     "Lattice",
     "NodeDetections",
     "PageMap",
-    "map_between",
     "read_nodes",
     "rectify",
     "resolve_lattice",
@@ -111,20 +110,3 @@ def soften(image: Image, page_map: PageMap) -> Image:
         kernel = np.array([variance / 2, 1 - variance, variance / 2], np.float32)
         soft = cv2.sepFilter2D(image, -1, kernel, kernel)
     return four_channels(np.asarray(soft, np.uint8))
-
-
-def map_between(nodes: Floats, other: Floats, template: PageTemplate = STANDARD_PAGE) -> PageMap:
-    """Where each pixel of the flat page by one lattice lies in the flat page by another one close to it.
-
-    What a network answered on the second page is carried to the first by it, without asking again.
-
-    Args:
-        nodes: (n_horizontal_lines, n_vertical_lines, 2) float64, (x, y) px of the picture: the lattice of the page
-            that is wanted.
-        other: same shape, the lattice of the page that is there; within a few px of ``nodes``.
-        template: the printed page.
-    """
-    down, across = np.gradient(np.asarray(other, np.float64), template.grid_pitch, axis=(0, 1), edge_order=2)
-    stretch = np.stack([across, down], axis=-1)
-    apart = np.linalg.solve(stretch, (np.asarray(nodes, np.float64) - other)[..., None])[..., 0]
-    return PageMap.of(template.lattice() + apart, template)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -30,7 +29,7 @@ from cardioscan.page import LEAD_INDEX, LEADS, SAMPLING_RATE_HZ
 from cardioscan.phase import refine_nodes
 from cardioscan.placement import place_page
 from cardioscan.record import Calibration, EcgRecord, ModelUse, Outcome, Reason
-from cardioscan.rectification import PageMap, map_between, soften
+from cardioscan.rectification import PageMap, soften
 from cardioscan.search import SURE_NAMES, search_page
 from cardioscan.separators import measure_separators, time_shift
 from cardioscan.sources import CATEGORIES
@@ -38,7 +37,6 @@ from cardioscan.sources.preprocessing import preprocess
 from cardioscan.sources.quality import quality_score
 from cardioscan.surfaces import robust_lattice, stiffest_that_predicts
 from cardioscan.waveform import DecodedPage, DecodingOptions, decode_rows
-from cardioscan.waveform.bands import inked_rows
 
 __all__ = ["SURE_CATEGORY", "PageRun", "thumbnail_planes"]
 
@@ -70,11 +68,6 @@ _GUESSED: Final = 0.1
 _MOSTLY: Final = 0.5
 _CONTRADICTION: Final = 1.0
 """Limb leads that contradict each other by so many times their own rms are not limb leads."""
-_CARRIED_PX: Final = 10
-"""Coverage is carried over to a better lattice at most about so far; at the rim, where lines are not seen, it may lie
-anywhere."""
-_CUBIC_PX: Final = 2
-"""So far bicubic interpolation reaches."""
 _UNSETTLED_CERTAINTY: Final = 0.7
 """What is left of the confidence when the phase of the grid does not settle; squared without a network's lattice."""
 
@@ -323,12 +316,10 @@ class PageRun:
     def extract(self) -> None:
         """Stage 2: coverage of the rows, and the traces in it."""
         self._cover()
-        wanted, lines = self.options.second_pass, self.diagnostics.get("lines")
-        grey = self._colourless()
-        again = wanted == "always" or (wanted == "auto" and grey and self._whole_lattice())
-        apart = lines is not None and lines["ink_apart"] and not grey
-        if self.options.line_refinement and self.options.line_rounds[1] and (again or not apart):
-            self._settle(again)
+        wanted = self.options.second_pass
+        again = wanted == "always" or (wanted == "auto" and self._grey_lines() and self._whole_lattice())
+        if again and self.options.line_refinement and self.options.line_rounds[1]:
+            self._look_again()
         assert self.coverage is not None
         with self._timed("waveform"):
             options = DecodingOptions(crossing=self.options.crossing)
@@ -349,22 +340,21 @@ class PageRun:
             faded = fade_lines(self.rectified, *self.options.line_fading, self.template)
         self.coverage = self._infer("waveform_extractor", "page", _planes(faded))["row_coverage"][0]
 
-    def _settle(self, again: bool) -> None:
-        """Refine the lattice with the ink left out; look ``again`` at its page, or carry the coverage to it."""
-        assert self.coverage is not None and self.nodes is not None
+    def _look_again(self) -> None:
+        """Refine the lattice with the ink left out, now that it is known, and ask for the coverage of that page."""
+        assert self.coverage is not None
         with self._timed("rectification"):
-            before = self.nodes
-            self.nodes = self._on_lines(self.coverage.max(axis=0), again=True)
+            nodes = self._on_lines(self.coverage.max(axis=0), again=True)
+            if not self.diagnostics["lines"]["applied"]:
+                return
+            self.nodes = nodes
             self._flatten()
-            again = again and self.diagnostics["lines"]["applied"]
-            if not again:
-                carry = map_between(self.nodes, before, self.template)
-                reach = min(math.ceil(carry.farthest), _CARRIED_PX) + _CUBIC_PX
-                self.coverage = np.stack([_carried(row, carry, reach) for row in self.coverage])
-        if again:
-            self._cover()
+        self._cover()
 
-    def _colourless(self) -> bool:
+    def _grey_lines(self) -> bool:
+        """Whether nothing but the extractor tells ink from lines: neither colour nor how dark they are."""
+        if not self.diagnostics.get("lines", {}).get("ink_apart", False):
+            return True
         sample = self.rectified[::8, ::8].astype(np.int16)
         return float((sample.max(axis=2) - sample.min(axis=2)).mean()) < _COLOURLESS
 
@@ -540,24 +530,6 @@ def thumbnail_planes(image: Image) -> NDArray[np.uint8]:
     square = np.full((THUMBNAIL_SIZE, THUMBNAIL_SIZE, 3), alignment.MARGIN_GREY, np.uint8)
     square[top : top + height, left : left + width] = area_resize(np.ascontiguousarray(image), width, height)[0]
     return _planes(square)
-
-
-def _carried(plane: Image, page_map: PageMap, reach: int) -> Image:
-    """A plane (h, w) uint8 resampled by a map to pixels nearby; done where it is not 0 all around, ``reach`` px far."""
-    result = np.zeros_like(plane)
-    rows = inked_rows(plane, reach)
-    around = cv2.dilate(plane[rows], np.ones((2 * reach + 1,) * 2, np.uint8))
-    # NumPy looks for what is true in a tenth of the time that it takes for what is not 0.
-    down, across = np.divmod(np.flatnonzero(around > 0).astype(np.int32), np.int32(plane.shape[1]))
-    if down.size == 0:
-        return result
-    wanted = np.stack([across, down + np.int32(rows.start)], axis=1)
-    # OpenCV takes maps of any shape, but none with a side of more than 32,767.
-    width = min(len(wanted), 4096)
-    points = np.resize(wanted, (-(-len(wanted) // width), width, 2))
-    moved = cv2.remap(plane, page_map.near(points), None, cv2.INTER_CUBIC).ravel()[: len(wanted)]
-    result[wanted[:, 1], wanted[:, 0]] = moved
-    return result
 
 
 def _planes(image: Image) -> NDArray[np.uint8]:

@@ -137,25 +137,6 @@ class SmoothMap:
         """Where points (..., 2) (x, y) px of the page lie in ``x`` and ``y``, in cells from their first middle."""
         return (points + (self.cell + 1) / 2) / self.cell
 
-    def near(self, points: NDArray[np.integer[Any]]) -> FloatMap:
-        """As ``at``, fast and to 0.01 px, for a map that moves pixels by a few px only.
-
-        ``points`` is (m, n, 2), n and m less than 32,767 as OpenCV wants it; so is what comes back, float32.
-        """
-        pixels = np.asarray(points, np.float32)
-        places = self._in_cells(pixels).astype(np.float32, copy=False)
-        return pixels + cv2.remap(self._moves(), places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-
-    @property
-    def farthest(self) -> float:
-        """How far a pixel moves at most in either direction, px, for a map from one page to another close to it."""
-        return float(np.abs(self._moves()).max())
-
-    def _moves(self) -> FloatMap:
-        """By how much pixels move in the cells, (..., 2) float32 (x, y) px."""
-        down, across = (np.arange(n) * self.cell - np.float32(self.cell + 1) / 2 for n in self.x.shape)
-        return np.stack([self.x - across, self.y - down[:, None]], axis=-1).astype(np.float32)
-
     @property
     def ratio(self) -> float:
         """Px of the picture for a px of the map, the median over the page of the geometric mean of both directions."""

@@ -239,15 +239,6 @@ def test_single_points_lie_where_the_dense_map_has_them():
     assert np.isnan(page_map.at(np.array([[np.nan, 3.0]]))).all()
 
 
-def test_pixels_that_move_by_little_are_found_fast():
-    there = STANDARD_PAGE.lattice() + 2 * np.sin(STANDARD_PAGE.lattice()[..., ::-1] / 150)
-    page_map = PageMap.of(there)
-    map_x, map_y = page_map.dense()
-    pixels = np.random.default_rng(0).integers(0, (2200, 1700), (40, 50, 2))
-    wanted = np.stack([map_x[pixels[..., 1], pixels[..., 0]], map_y[pixels[..., 1], pixels[..., 0]]], axis=-1)
-    assert np.abs(page_map.near(pixels) - wanted).max() < 0.01
-
-
 @pytest.mark.parametrize("columns", [slice(None), slice(0, 30), slice(1017, 1046), slice(2190, 2300)])
 @pytest.mark.parametrize("fill", [255, None])
 @pytest.mark.parametrize("channels", [3, 4])

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
-import cv2
 import numpy as np
 import pytest
 
@@ -12,9 +9,11 @@ from cardioscan.digitization import DigitizerOptions
 from cardioscan.errors import RefusalCode, StageError
 from cardioscan.inference import OnnxBackend
 from cardioscan.page import LEADS, STANDARD_PAGE
-from cardioscan.rectification import PageMap
-from cardioscan.run import PageRun, _carried
+from cardioscan.run import PageRun
 from cardioscan.search import SURE_NAMES
+from cardioscan.synthesis.flat import lay_out
+from cardioscan.synthesis.signals import open_signals
+from cardioscan.synthesis.style import CLEAN_STYLE
 
 
 def page_with_names(n_names: int, beside_squares: float = 0.0, scale: float = 1.7) -> PageRun:
@@ -182,17 +181,40 @@ def test_the_extractor_is_shown_the_page_with_its_lines_faded(shares: tuple[floa
     assert np.array_equal(run.rectified, page)  # what is drawn and kept has its lines
 
 
-@pytest.mark.parametrize("amplitude_px", [0.0, 0.4, 4.0])
-def test_coverage_is_carried_as_the_dense_map_would(amplitude_px: float) -> None:
-    lattice = STANDARD_PAGE.lattice()
-    page_map = PageMap.of(lattice + amplitude_px * np.sin(lattice[..., ::-1] / 200))
-    plane = np.zeros((STANDARD_PAGE.height, STANDARD_PAGE.width), np.uint8)
-    x = np.arange(100, 2100)
-    points = np.stack([x, 900 + 150 * np.sin(x / 40)], axis=1).round().astype(np.int32)
-    cv2.polylines(plane, [points], False, 255, 4, cv2.LINE_AA)
-    wanted = cv2.remap(plane, *page_map.dense(), cv2.INTER_CUBIC)
-    assert page_map.farthest == pytest.approx(amplitude_px, abs=0.05 + 0.1 * amplitude_px)
-    carried = _carried(plane, page_map, math.ceil(page_map.farthest) + 2)
-    assert np.abs(carried.astype(int) - wanted).max() <= 16  # a thirty-second of a pixel of an edge
-    assert (carried != wanted).mean() < 1e-3
-    assert not _carried(np.zeros_like(plane), page_map, 3).any()
+@pytest.mark.parametrize(
+    ("second_pass", "grid", "seen", "looks"),
+    [
+        ("auto", (250, 120, 120), 1.0, 1),
+        ("auto", (30, 30, 30), 1.0, 2),
+        ("auto", (30, 30, 30), 0.5, 1),
+        ("always", (250, 120, 120), 1.0, 2),
+        ("never", (30, 30, 30), 1.0, 1),
+    ],
+)
+def test_the_extractor_looks_again_where_only_it_tells_ink_from_lines(
+    second_pass: str, grid: tuple[int, int, int], seen: float, looks: int
+) -> None:
+    rng = np.random.default_rng(5)
+    rendered = lay_out(open_signals(None, 1, 3).record(0), CLEAN_STYLE, rng)
+    asked = []
+    run = PageRun(OnnxBackend(), DigitizerOptions(second_pass=second_pass), "page")
+    run.homography = np.eye(3)
+    image = np.full((STANDARD_PAGE.height, STANDARD_PAGE.width, 3), 250, np.uint8)
+    lines = np.round(STANDARD_PAGE.lattice()).astype(int)[1:-1, 1:-1]
+    image[:, lines[0, :, 0]] = grid
+    image[lines[:, 0, 1]] = grid
+    coverage = rendered.coverage()
+    image[coverage.max(axis=0) > 127] = 30
+    run.image, run.base = image, STANDARD_PAGE.lattice()
+    run.nodes = run._on_lines(None)
+    run._flatten()
+    run.diagnostics["lattice_score"] = seen
+
+    def cover() -> None:
+        asked.append(run.nodes)
+        run.coverage = coverage
+
+    run._cover = cover  # type: ignore[method-assign]
+    run.extract()
+    assert len(asked) == looks
+    assert np.abs(asked[-1] - STANDARD_PAGE.lattice())[8:-2, 2:-2].max() < 0.6
