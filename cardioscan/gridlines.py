@@ -138,9 +138,9 @@ def refine_lines(
         ink: (height, width) uint8 in that flat page: where trace is, 255 = certainly. It is left out, or a QRS beside
             a line would pull it.
         rounds: how often the page is measured at most; it is flattened anew in between. No further round follows one in
-            which lines were found where the page was sampled for them, or in which ink was neither known nor told
-            from lines. The displacement is always smoothed as a whole;
-            how supple it may be is settled by the page in the last round.
+            which lines were found where the page was sampled for them, or in which ink was neither known nor told from
+            lines. The displacement is always smoothed as a whole; how supple it may be is settled by the page in the
+            last round.
         page: the flat page that the nodes give, or with ``begun`` those that came out then; None has it sampled.
         begun: the displacement that an earlier call has come to, from the same nodes.
 
