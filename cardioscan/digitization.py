@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["PROFILES", "Digitization", "DigitizerOptions", "Progress"]
 
 Image = NDArray[np.uint8]
+When = Literal["auto", "always", "never"]
 Progress = Callable[[str], None]
 """Called with the name of each piece of work when it begins: a network, or a key of ``EcgRecord.timings_s``."""
 
@@ -59,19 +60,22 @@ class DigitizerOptions:
         arithmetic: what OpenVINO computes in: ``int8``, ``float``, ``float32`` or ``auto``, see
             ``cardioscan.inference.Arithmetic``.
         limits: bounds on input images.
+
+    Raises:
+        CardioscanError: ``flip_tta``, ``phase_refinement`` or ``second_pass`` is none of the three words.
     """
 
     template: PageTemplate = STANDARD_PAGE
     candidates: Literal["original", "preprocessed", "quality", "confidence"] = "original"
     straightening: bool = True
-    flip_tta: str = "auto"
-    phase_refinement: str = "auto"
+    flip_tta: When = "auto"
+    phase_refinement: When = "auto"
     line_refinement: bool = True
     line_rounds: tuple[int, int] = (2, 2)
     line_fading: tuple[float, float] = (0.55, 0.4)
     separators: bool = True
     crossing: bool = True
-    second_pass: str = "auto"
+    second_pass: When = "auto"
     einthoven: bool = True
     savitzky_golay: bool = False
     models: str | Path | None = None
@@ -79,6 +83,11 @@ class DigitizerOptions:
     engine: Engine = "auto"
     arithmetic: Arithmetic = "auto"
     limits: ImageLimits = DEFAULT_LIMITS
+
+    def __post_init__(self) -> None:
+        for name in ("flip_tta", "phase_refinement", "second_pass"):
+            if getattr(self, name) not in get_args(When):
+                raise CardioscanError(f"{name} must be one of {', '.join(get_args(When))}, not {getattr(self, name)!r}")
 
     @classmethod
     def of_profile(cls, profile: str = "balanced", **changes: Any) -> DigitizerOptions:
