@@ -72,7 +72,7 @@ VARIANTS: Final[Mapping[str, Variant]] = {
     "phase_refinement always": Variant({"phase_refinement": "always"}),
     "line_refinement off": Variant({"line_refinement": False}),
     "lines only with the ink known": Variant({"line_rounds": (0, 2)}),
-    "lines only before": Variant({"line_rounds": (1, 0)}),
+    "lines only before": Variant({"line_rounds": (2, 0)}),
     "lines not faded": Variant({"line_fading": (0.0, 0.0)}),
     "separators off": Variant({"separators": False}),
     "crossing off": Variant({"crossing": False}),

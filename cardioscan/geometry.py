@@ -211,7 +211,8 @@ def area_resize(image: NDArray[np.uint8], new_width: int, new_height: int) -> tu
     """Shrink an image (H, W, ...) to a size, as by area averaging.
 
     It is halved as often as that goes, then resized to twice the size bilinearly and halved again: less than a level
-    of 255 away from the area average, in two fifths of its time. The last quarter is taken off bilinearly at once.
+    of 255 away from the area average, in two fifths of its time. What is left to be shrunk by less than ``_NEARLY`` is
+    resized bilinearly at once.
 
     Returns:
         The image (new_height, new_width, ...) uint8, and the exact 3x3 matrix from the old frame to the new one.

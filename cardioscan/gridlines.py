@@ -1,7 +1,7 @@
 """Refining the lattice by the profile of every single printed line.
 
-The phase of the grid (:mod:`cardioscan.phase`) is measured in windows wider than a square, by the fundamental wave
-alone: it brings the lattice to within a pixel, but cannot follow a crease and keeps an error of a few tenths. A printed
+A smooth surface through the network's nodes, or the phase of the grid (:mod:`cardioscan.phase`), brings the lattice to
+within a pixel or two, but cannot follow a crease and keeps an error of a few tenths. A printed
 line is a pixel or two wide, so its own profile says far more: along a short stretch of it the page is averaged into a
 profile across, and the profile of the page's typical line (with the thin lines around it) is fitted to that by least
 squares, with place, strength, level and slope free. That places single nodes to 0.03 to 0.1 px, and tells how sure
@@ -9,7 +9,8 @@ each is. What is left to smooth is then decided by how well nodes are predicted 
 
 Two things pull lines away from the lattice and are undone:
 
-* ink beside a line: left out where it is known (``ink``), and a node that contradicts its neighbours has no say;
+* ink beside a line: left out where it is known (``ink``) or darker than the lines are, and a node that contradicts its
+  neighbours has no say;
 * the printer's raster: pages drawn as pictures have their lines on whole pixels (``PageTemplate.raster_offsets``).
   Whether a page shows that pattern is tested on the page itself.
 """
@@ -473,11 +474,11 @@ def _line_darkness(paper: NDArray[np.uint8], background: NDArray[np.uint8], temp
     nodes = template.lattice() / 2 - 0.25  # pixel edges coincide
     columns, rows = np.round(nodes[0, 1:-1, 0]).astype(int), np.round(nodes[1:-1, 0, 1]).astype(int)
     along = slice(2, None, 4)
-    left, there = (
+    shown, around = (
         np.concatenate([plane[along][:, columns].ravel(), plane[rows][:, along].ravel()]).astype(np.float32)
         for plane in (paper, background)
     )
-    return float(np.percentile(1 - left / np.maximum(there, 1), 90))
+    return float(np.percentile(1 - shown / np.maximum(around, 1), 90))
 
 
 def _flattened(lit: NDArray[np.uint8], open_: NDArray[np.uint8]) -> tuple[FloatMap, FloatMap]:

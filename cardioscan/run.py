@@ -56,10 +56,11 @@ _BLOCK: Final = 5
 _EQUALLY: Final = 1.15
 """A stiffer surface is taken when it guesses them no worse than by this factor."""
 _FARTHEST_PX: Final = 3.0
+"""A node that is guessed wrong by more, px of the reference frame, counts as if by this much."""
 _DOUBT_PX: Final = (3.0, 1.5)
 """By so many px of the reference frame a node leaves that smooth surface and counts a quarter; one round each."""
 _COLOURLESS: Final = 3.0
-_SCANNED_LATTICE: Final = 0.8
+_CLEAR_LATTICE: Final = 0.8
 """Where mould hides more of the grid, a second look has lost more on single pages (1.9 dB) than it gains on others."""
 _LEAST_READ: Final = 0.2
 _SCATTERED: Final = 0.6
@@ -242,19 +243,19 @@ class PageRun:
             self._soft = soften(self.image, page_map)
         return self._soft
 
-    def _on_lines(self, ink: NDArray[np.uint8] | None, again: bool = False) -> Floats:
+    def _on_lines(self, ink: NDArray[np.uint8] | None) -> Floats:
         """The smooth lattice moved onto the printed lines, as often as the options say.
 
         Args:
-            ink: (1700, 2200) uint8, where the trace is; None where it is not known.
-            again: whether the lines are measured on the page as it has been flattened by an earlier answer.
+            ink: (1700, 2200) uint8, where the trace is on the page as flattened before, on which the lines are measured
+                then; None before that is known.
         """
         rounds = self.options.line_rounds[ink is not None] if self.options.line_refinement else 0
         if not rounds:
             return self.base
         soft = self._softened(PageMap.of(self.base, self.template))
         page, begun = None, None
-        if again:
+        if ink is not None:
             assert self.page_map is not None
             page, begun = Flattened(self.rectified, self.page_map.inside(soft.shape)), self._moved
         nodes, moved, report = refine_lines(soft, self.base, self.template, ink, rounds, page, begun)
@@ -316,9 +317,7 @@ class PageRun:
     def extract(self) -> None:
         """Stage 2: coverage of the rows, and the traces in it."""
         self._cover()
-        wanted = self.options.second_pass
-        again = wanted == "always" or (wanted == "auto" and self._grey_lines() and self._whole_lattice())
-        if again and self.options.line_refinement and self.options.line_rounds[1]:
+        if self._wants_second_pass():
             self._look_again()
         assert self.coverage is not None
         with self._timed("waveform"):
@@ -340,11 +339,19 @@ class PageRun:
             faded = fade_lines(self.rectified, *self.options.line_fading, self.template)
         self.coverage = self._infer("waveform_extractor", "page", _planes(faded))["row_coverage"][0]
 
+    def _wants_second_pass(self) -> bool:
+        """Whether the extractor is to look again, at a page flattened by lines that are measured without the ink."""
+        if not (self.options.line_refinement and self.options.line_rounds[1]):
+            return False  # the page would be the same
+        if self.options.second_pass == "auto":
+            return bool(self.diagnostics["lattice_score"] >= _CLEAR_LATTICE) and self._grey_lines()
+        return self.options.second_pass == "always"
+
     def _look_again(self) -> None:
         """Refine the lattice with the ink left out, now that it is known, and ask for the coverage of that page."""
         assert self.coverage is not None
         with self._timed("rectification"):
-            nodes = self._on_lines(self.coverage.max(axis=0), again=True)
+            nodes = self._on_lines(self.coverage.max(axis=0))
             if not self.diagnostics["lines"]["applied"]:
                 return
             self.nodes = nodes
@@ -357,10 +364,6 @@ class PageRun:
             return True
         sample = self.rectified[::8, ::8].astype(np.int16)
         return float((sample.max(axis=2) - sample.min(axis=2)).mean()) < _COLOURLESS
-
-    def _whole_lattice(self) -> bool:
-        """Whether the network sees so much of the grid that a second look pays."""
-        return bool(self.diagnostics["lattice_score"] >= _SCANNED_LATTICE)
 
     def _smoothed(self, nodes: Floats) -> Floats:
         """A surface through the nodes as smooth as the paper, those far from it left out.
@@ -410,9 +413,9 @@ class PageRun:
             diagnostics=self.diagnostics,
         )
         assert self.page_map is not None
-        names, lengths = zip(*((name, len(points)) for name, points in self.decoded.traces.items()), strict=True)
-        placed = self.page_map.at(np.concatenate(list(self.decoded.traces.values())))
-        traces = dict(zip(names, np.split(placed, np.cumsum(lengths)[:-1]), strict=True))
+        flat = self.decoded.traces
+        ends = np.cumsum([len(points) for points in flat.values()])
+        traces = dict(zip(flat, np.split(self.page_map.at(np.concatenate([*flat.values()])), ends[:-1]), strict=True))
         return replace(self._details(record), traces=traces, lead_features=features, certainty=self.certainty)
 
     def _refuse_unreadable(self, signals: Floats, noise_mv: float) -> None:

@@ -30,9 +30,6 @@ def photograph(seed):
     return rendered, truth, start
 
 
-sample = PageMap.sample
-
-
 def errors(nodes, truth):
     """Distances from the truth in px of the page, below the header and away from the rim."""
     ratio = PageMap.of(truth).ratio
@@ -184,8 +181,13 @@ def test_grey_pages_are_measured_once_until_their_ink_is_known(grid, sampled, mo
     page = np.full((STANDARD_PAGE.height, STANDARD_PAGE.width, 3), 250, np.float32)
     page += lines_at((0.0, 0.0))[..., None] * (np.array(grid, np.float32) - 250)
     page[900:905, 300:1900] = 60
-    asked = []
-    monkeypatch.setattr(PageMap, "sample", lambda self, *_: (asked.append(1), sample(self, *_))[1])
+    asked, sample = [], PageMap.sample
+
+    def counted(page_map, image):
+        asked.append(page_map)
+        return sample(page_map, image)
+
+    monkeypatch.setattr(PageMap, "sample", counted)
     _, _, report = refine_lines(page.clip(0, 255).astype(np.uint8), LATTICE + (2.0, 0.0), rounds=3)
     assert report.ink_apart == (sampled > 1)
     assert len(asked) == sampled

@@ -135,7 +135,7 @@ def test_a_file_that_is_no_picture_is_refused_not_raised(digitizer: Digitizer, t
 @pytest.mark.parametrize("value", ["sometimes", "", True, False, None])
 def test_when_something_is_done_is_one_of_three_words(option: str, value: object) -> None:
     with pytest.raises(CardioscanError, match=f"{option} must be one of auto, always, never"):
-        DigitizerOptions(**{option: value})  # type: ignore[arg-type]
+        DigitizerOptions.of_profile(**{option: value})
 
 
 def test_profiles_are_options_that_exist_and_changes_go_first() -> None:

@@ -192,7 +192,7 @@ def test_the_extractor_is_shown_the_page_with_its_lines_faded(shares: tuple[floa
     ],
 )
 def test_the_extractor_looks_again_where_only_it_tells_ink_from_lines(
-    second_pass: str, grid: tuple[int, int, int], seen: float, looks: int
+    second_pass: str, grid: tuple[int, int, int], seen: float, looks: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rng = np.random.default_rng(5)
     rendered = lay_out(open_signals(None, 1, 3).record(0), CLEAN_STYLE, rng)
@@ -214,7 +214,7 @@ def test_the_extractor_looks_again_where_only_it_tells_ink_from_lines(
         asked.append(run.nodes)
         run.coverage = coverage
 
-    run._cover = cover  # type: ignore[method-assign]
+    monkeypatch.setattr(run, "_cover", cover)
     run.extract()
     assert len(asked) == looks
     assert np.abs(asked[-1] - STANDARD_PAGE.lattice())[8:-2, 2:-2].max() < 0.6
