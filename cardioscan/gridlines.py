@@ -132,7 +132,7 @@ def refine_lines(
     """Move the nodes of a lattice onto the printed lines, one by one.
 
     Args:
-        image: the picture, (H, W, 4) uint8, as :func:`cardioscan.rectification.soften` gives it.
+        image: the picture, (H, W, 3) uint8, as :func:`cardioscan.rectification.soften` gives it.
         nodes: (n_horizontal_lines, n_vertical_lines, 2) float64, (x, y) px of the picture, within about 3 px of the
             page of the truth; smooth, since what is known about single nodes comes from here alone.
         template: the printed page.

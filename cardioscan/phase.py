@@ -32,7 +32,6 @@ from cardioscan.gridphase import (
 from cardioscan.page import STANDARD_PAGE, PageTemplate
 from cardioscan.rectification import PageMap
 from cardioscan.surfaces import robust_lattice, smooth_lattice, stiffest_that_predicts
-from cardioscan.warping import four_channels
 
 __all__ = ["PhaseReport", "PhaseRound", "measure_displacement", "refine_nodes", "unwrap"]
 
@@ -112,7 +111,7 @@ def refine_nodes(
     ratio = PageMap.of(start, template, STEP).ratio  # px of the picture for a sampled one
     small, shrinking = halve(image, ratio)
     sampled = ratio * float(shrinking[0, 0])
-    small = four_channels(np.asarray(cv2.GaussianBlur(small, (0, 0), BLUR * sampled), np.uint8))
+    small = np.asarray(cv2.GaussianBlur(small, (0, 0), BLUR * sampled), np.uint8)
     current = transform_points(shrinking, start)
     flat = template.lattice()
     done: list[PhaseRound] = []

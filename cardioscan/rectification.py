@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from cardioscan.geometry import Floats, sampling_blur, spline_matrix
 from cardioscan.lattice import Lattice, NodeDetections, read_nodes, resolve_lattice
 from cardioscan.page import STANDARD_PAGE, PageTemplate
-from cardioscan.warping import SmoothMap, four_channels
+from cardioscan.warping import SmoothMap
 
 __all__ = [
     "Lattice",
@@ -101,7 +101,7 @@ def soften(image: Image, page_map: PageMap) -> Image:
     lattice ask for the same.
 
     Returns:
-        (H, W, 4) uint8, see :func:`cardioscan.warping.four_channels`.
+        (H, W, 3) uint8.
     """
     variance = sampling_blur(page_map.ratio) ** 2 - _BILINEAR
     if variance > 0:
@@ -109,4 +109,4 @@ def soften(image: Image, page_map: PageMap) -> Image:
     else:
         kernel = np.array([variance / 2, 1 - variance, variance / 2], np.float32)
         soft = cv2.sepFilter2D(image, -1, kernel, kernel)
-    return four_channels(np.asarray(soft, np.uint8))
+    return np.asarray(soft, np.uint8)

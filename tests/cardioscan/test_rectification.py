@@ -16,7 +16,6 @@ from cardioscan.rectification import (
     resolve_lattice,
     soften,
 )
-from cardioscan.warping import four_channels
 
 NOMINAL = STANDARD_PAGE.aligned.from_reference(STANDARD_PAGE.lattice())
 PITCH = STANDARD_PAGE.grid_pitch * STANDARD_PAGE.aligned.scale
@@ -241,8 +240,7 @@ def test_single_points_lie_where_the_dense_map_has_them():
 
 @pytest.mark.parametrize("columns", [slice(None), slice(0, 30), slice(1017, 1046), slice(2190, 2300)])
 @pytest.mark.parametrize("fill", [255, None])
-@pytest.mark.parametrize("channels", [3, 4])
-def test_pages_sampled_by_tiles_are_those_of_the_dense_map(columns, fill, channels):
+def test_pages_sampled_by_tiles_are_those_of_the_dense_map(columns, fill):
     """But for the fixed point of OpenCV's weights: places differ by its last bit, brightness by a level or two."""
     rng = np.random.default_rng(0)
     image = cv2.GaussianBlur(rng.integers(0, 256, (1900, 2500, 3), dtype=np.uint8), (0, 0), 2.0)
@@ -250,7 +248,7 @@ def test_pages_sampled_by_tiles_are_those_of_the_dense_map(columns, fill, channe
     border = cv2.BORDER_REPLICATE if fill is None else cv2.BORDER_CONSTANT
     maps = page_map.dense()
     wanted = cv2.remap(image, *maps, cv2.INTER_LINEAR, borderMode=border, borderValue=(fill or 0,) * 3)[:, columns]
-    found = page_map.sample(image if channels == 3 else four_channels(image), fill, columns)
+    found = page_map.sample(image, fill, columns)
     assert found.shape == wanted.shape
     assert np.mean(np.abs(found.astype(int) - wanted) > 2) < 1e-3
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from cardioscan.geometry import transform_points
-from cardioscan.warping import SmoothMap, four_channels
+from cardioscan.warping import SmoothMap
 
 MATRICES = {
     "shift": np.array([[1, 0, 12.5], [0, 1, -7.25], [0, 0, 1]]),
@@ -42,9 +42,28 @@ def test_a_horizon_in_the_page_is_outside_the_picture() -> None:
     assert page_map.inside(image.shape)[:100].mean() > 0.5
 
 
-def test_a_fourth_channel_changes_nothing_else() -> None:
-    image = np.random.default_rng(2).integers(0, 256, (40, 50, 3), dtype=np.uint8)
-    four = four_channels(image)
-    assert four.shape == (40, 50, 4)
-    assert np.array_equal(four[..., :3], image)
-    assert four_channels(four) is four
+@pytest.mark.parametrize("fill", [90, None])
+@pytest.mark.parametrize("degrees", [0.0, 2.0, 37.0, 90.0, 180.0])
+def test_a_page_that_hangs_over_every_side_of_the_picture(degrees: float, fill: int | None) -> None:
+    """Tiles across a side, beside it and far from it: all as OpenCV does it on the whole picture."""
+    rng = np.random.default_rng(2)
+    image = cv2.GaussianBlur(rng.integers(0, 256, (350, 420, 3), dtype=np.uint8), (0, 0), 2.0)
+    turned = np.vstack([cv2.getRotationMatrix2D((210.0, 175.0), degrees, 1.3), (0, 0, 1)])
+    matrix = np.array([[1, 0, 390], [0, 1, 425], [0, 0, 1]]) @ turned
+    border = cv2.BORDER_REPLICATE if fill is None else cv2.BORDER_CONSTANT
+    wanted = cv2.warpPerspective(image, matrix, (1200, 1200), borderMode=border, borderValue=(fill or 0,) * 3)
+    page_map = SmoothMap.of_matrix(matrix, 1200, 1200)
+    found = page_map.sample(image, fill)
+    assert np.mean(np.abs(found.astype(int) - wanted) > 1) < 2e-3
+    x, y = page_map.dense()
+    inside = (x >= -0.5) & (x <= 419.5) & (y >= -0.5) & (y <= 349.5)
+    assert np.mean(page_map.inside(image.shape) != inside) < 1e-4
+    assert 0.1 < inside.mean() < 0.3
+
+
+def test_a_picture_that_the_page_does_not_touch() -> None:
+    image = np.full((30, 40, 3), 7, np.uint8)
+    page_map = SmoothMap.of_matrix(np.array([[1, 0, 5000], [0, 1, -9000], [0, 0, 1.0]]), 320, 300)
+    assert (page_map.sample(image, fill=200) == 200).all()
+    assert (page_map.sample(image, fill=None) == 7).all()
+    assert not page_map.inside(image.shape).any()
