@@ -57,13 +57,15 @@ def fade_lines(
     Returns:
         (h, w, 3) uint8, a new array: nowhere darker than ``page``, and equal to it farther than 2.5 px from the lines.
     """
-    size = (page.shape[1], page.shape[0])
     lines = template.lattice() - origin
     # Both are enlarged linearly, from the middle of one window to that of the next.
     upright = _given_back(page, lines[0, :, 0], vertical)
     level = _given_back(page.transpose(1, 0, 2), lines[:, 0, 1], horizontal).transpose(1, 0, 2)
-    given = np.maximum(*(cv2.resize(np.ascontiguousarray(back), size) for back in (upright, level)))
-    return np.asarray(cv2.add(page, given), np.uint8)
+    given = cv2.resize(upright, (page.shape[1], page.shape[0]))
+    rows = np.flatnonzero(level.any(axis=(1, 2)))
+    if rows.size:
+        given[rows] = np.maximum(given[rows], cv2.resize(level[rows], (page.shape[1], rows.size)))
+    return np.asarray(cv2.add(page, given, dst=given), np.uint8)
 
 
 def _given_back(page: Image, lines: Floats, share: float) -> Image:
@@ -102,9 +104,10 @@ def _deficit(page: Image, places: NDArray[np.int_]) -> FloatMap:
     columns = (places[:, None] + offsets).ravel()
     typical = np.empty((windows, len(places), len(offsets), 3), np.float32)
     for window, (first, last) in enumerate(zip(bounds[:-1], bounds[1:], strict=True)):
-        read = page[first:last:_EVERY, columns]
-        middle = len(read) // 2
-        typical[window] = np.partition(read, middle, axis=0)[middle].reshape(typical.shape[1:])
+        read = page[first:last:_EVERY, columns].reshape(-1, typical[window].size)
+        # NumPy sorts rows of 16 bits by vector instructions, in a seventh of the time that a partition of bytes takes.
+        ordered = np.sort(np.ascontiguousarray(read.T, np.uint16), axis=1)
+        typical[window] = ordered[:, len(read) // 2].reshape(typical.shape[1:])
     paper = np.maximum(typical[:, :, :1], typical[:, :, -1:])
     deficit = np.maximum(paper - typical[:, :, 1:-1], 0)
     return np.asarray(np.minimum(deficit, _AT_MOST * np.median(deficit, axis=1, keepdims=True)), np.float32)

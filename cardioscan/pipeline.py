@@ -13,6 +13,7 @@ from cardioscan.digitization import Digitization, DigitizerOptions, Progress
 from cardioscan.errors import CardioscanError, PageRefusedError, RefusalCode, StageError
 from cardioscan.images import ImageSource
 from cardioscan.inference import InferenceBackend, OnnxBackend
+from cardioscan.memory import keep_freed_memory
 from cardioscan.record import EcgRecord
 from cardioscan.threads import use_one_algebra_thread, use_one_picture_thread
 
@@ -118,6 +119,7 @@ class Digitizer:
         from cardioscan.run import PageRun
 
         run = PageRun(self.backend, self.options, _name_of(source), progress)
+        keep_freed_memory()
         use_one_algebra_thread()
         use_one_picture_thread()
         try:

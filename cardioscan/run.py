@@ -536,8 +536,10 @@ def thumbnail_planes(image: Image) -> NDArray[np.uint8]:
 
 
 def _planes(image: Image) -> NDArray[np.uint8]:
-    """(H, W, 3) to (1, 3, H, W)."""
-    return np.stack(cv2.split(image))[None].astype(np.uint8, copy=False)
+    """(H, W, 3) to (1, 3, H, W) uint8."""
+    planes = np.empty((1, 3, *image.shape[:2]), np.uint8)
+    cv2.split(image, list(planes[0]))  # into these planes: they have the size and type that it would make
+    return planes
 
 
 def _no_trace(read: float) -> StageError:
