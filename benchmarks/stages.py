@@ -120,7 +120,6 @@ def with_alignment(run: PageRun, rendered: RenderedPage) -> PageRun:
     nodes = template.lattice().reshape(-1, 2)
     aligned.homography = homography_dlt(nodes, to_image(nodes))
     aligned.labels = np.column_stack([[label.class_id for label in template.labels], to_image(template.label_points())])
-    aligned.diagnostics["labels_found"] = len(aligned.labels)
     return aligned
 
 

@@ -14,18 +14,18 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cardioscan import alignment, signal
+from cardioscan import alignment, plausibility, signal
 from cardioscan.confidence import lead_features, page_noise_mv, trust
 from cardioscan.digitization import Digitization, DigitizerOptions, Progress
 from cardioscan.errors import PageRefusedError, RefusalCode, StageError
 from cardioscan.fading import fade_lines
 from cardioscan.geometry import Floats, area_resize, dominant_orientation, jacobians, transform_points
-from cardioscan.gridlines import Flattened, refine_lines
+from cardioscan.gridlines import Flattened, LineReport, refine_lines
 from cardioscan.homography import LabelKeypoints, fit_homography
 from cardioscan.images import ImageSource, load_image
 from cardioscan.inference import InferenceBackend
 from cardioscan.lattice import read_nodes, resolve_lattice
-from cardioscan.page import LEAD_INDEX, LEADS, SAMPLING_RATE_HZ
+from cardioscan.page import LEAD_INDEX, SAMPLING_RATE_HZ
 from cardioscan.phase import refine_nodes
 from cardioscan.placement import place_page
 from cardioscan.record import Calibration, EcgRecord, ModelUse, Outcome, Reason
@@ -45,10 +45,7 @@ Image = NDArray[np.uint8]
 THUMBNAIL_SIZE: Final = 456
 SURE_CATEGORY: Final = 0.5
 """A category that is less likely is not told."""
-_LAYOUT: Final = "3 rows of 4 leads and a rhythm row, 25 mm/s, 10 mm/mV"
 _SURE_LATTICE: Final = 0.4
-_LEAST_NAMES: Final = 6
-_WHOLE_LATTICE: Final = 0.7
 _STIFFNESS: Final = (1.0, 5.0, 30.0, 300.0)
 """How smooth the surface through the network's nodes may be: flat paper gets the last, crumpled paper the first."""
 _BLOCK: Final = 5
@@ -62,13 +59,6 @@ _DOUBT_PX: Final = (3.0, 1.5)
 _COLOURLESS: Final = 3.0
 _CLEAR_LATTICE: Final = 0.8
 """Where mould hides more of the grid, a second look has lost more on single pages (1.9 dB) than it gains on others."""
-_LEAST_READ: Final = 0.2
-_SCATTERED: Final = 0.6
-"""Where less than this is read, and no lead for the most part with ``_GUESSED`` confidence, it is no trace."""
-_GUESSED: Final = 0.1
-_MOSTLY: Final = 0.5
-_CONTRADICTION: Final = 1.0
-"""Limb leads that contradict each other by so many times their own rms are not limb leads."""
 _UNSETTLED_CERTAINTY: Final = 0.7
 """What is left of the confidence when the phase of the grid does not settle; squared without a network's lattice."""
 
@@ -92,6 +82,8 @@ class PageRun:
         self.nodes: Floats | None = None
         self.page_map: PageMap | None = None
         self.coverage: Image | None = None
+        self.lattice_score = 0.0
+        self.lines: LineReport | None = None
         self._soft: Image | None = None
         self._flat: Image | None = None
         self._moved: Floats | None = None
@@ -153,8 +145,12 @@ class PageRun:
 
     def located_confidence(self) -> float:
         """How sure stages 0 and 1 are: share of the lead names that agree, and of the lattice that was seen."""
-        names = self.diagnostics["labels_found"] / len(self.template.labels)
-        return float(names + self.diagnostics["lattice_score"])
+        return self.names / len(self.template.labels) + self.lattice_score
+
+    @property
+    def names(self) -> int:
+        """How many lead names agree on where the page lies."""
+        return 0 if self.labels is None else len(self.labels)
 
     def align(self) -> None:
         """Stage 0: lead names, orientation, homography."""
@@ -173,9 +169,9 @@ class PageRun:
         self.labels = _label_table(
             best.keypoints, found.inliers, np.asarray(np.linalg.inv(best.view.matrix), np.float64)
         )
-        self.diagnostics["labels_found"] = len(self.labels)
+        self.diagnostics["labels_found"] = self.names
         # A page in the wrong place gives clean traces of wrong signals: doubt about the place is doubt about them all.
-        self.certainty *= min(1.0, len(self.labels) / SURE_NAMES)
+        self.certainty *= min(1.0, self.names / SURE_NAMES)
         self.homography = found.to_image(best.view.matrix)
         middle = jacobians(self.homography, np.array([[self.template.width / 2, self.template.height / 2]]))[0]
         self.diagnostics["orientation"] = int(dominant_orientation(middle[0]))
@@ -190,7 +186,7 @@ class PageRun:
             placement = place_page(self.image, self.corners, self._detect_labels, self.template)
         self.timings["alignment"] -= self.timings["label_detector"]
         self.homography, self.labels = placement.homography, placement.labels
-        self.diagnostics["labels_found"] = len(self.labels)
+        self.diagnostics["labels_found"] = self.names
 
     def _detect_labels(self, view: Image) -> Mapping[str, NDArray[Any]]:
         return self._infer("label_detector", "page", _planes(view))
@@ -204,15 +200,8 @@ class PageRun:
         answer = self._infer("grid_rectifier", "page", _planes(aligned))
         with self._timed("rectification"):
             nodes, trusted = self._lattice(answer, np.asarray(np.linalg.inv(to_aligned)))
-            names = self.diagnostics["labels_found"]
-            few = names < _LEAST_NAMES or (names < SURE_NAMES and self.diagnostics["lattice_score"] < _WHOLE_LATTICE)
-            if few and self.corners is None:
-                # Another printer's page: some names fall into place by chance, and so does half of the grid.
-                raise StageError(
-                    RefusalCode.ALIGNMENT_FAILED,
-                    f"Only {self.diagnostics['labels_found']} lead names and part of the grid fit the page layout "
-                    f"that is known: {_LAYOUT}.",
-                )
+            if self.corners is None:
+                plausibility.refuse_other_layout(self.names, self.lattice_score)
             self.base = self._refined(nodes, trusted)
             self.nodes = self._on_lines(None)
             self._flatten()
@@ -259,7 +248,7 @@ class PageRun:
             assert self.page_map is not None
             page, begun = Flattened(self.rectified, self.page_map.inside(soft.shape)), self._moved
         nodes, moved, report = refine_lines(soft, self.base, self.template, ink, rounds, page, begun)
-        self._moved = moved
+        self._moved, self.lines = moved, report
         self.diagnostics["lines"] = {
             "applied": report.applied,
             "measured": round(report.measured, 3),
@@ -284,8 +273,9 @@ class PageRun:
             if self.options.phase_refinement == "never":
                 raise
             # The printed grid may still be read by its phase, from where the lead names say the page lies.
-            self.diagnostics["lattice_score"] = 0.0
+            self.lattice_score = self.diagnostics["lattice_score"] = 0.0
             return transform_points(self.homography, self.template.lattice()), False
+        self.lattice_score = lattice.score
         self.diagnostics["lattice_score"] = round(lattice.score, 4)
         self.diagnostics["lattice_residual_px"] = round(lattice.residual_rms_px, 3)
         return transform_points(to_image, lattice.nodes), True
@@ -344,7 +334,7 @@ class PageRun:
         if not (self.options.line_refinement and self.options.line_rounds[1]):
             return False  # the page would be the same
         if self.options.second_pass == "auto":
-            return bool(self.diagnostics["lattice_score"] >= _CLEAR_LATTICE) and self._grey_lines()
+            return self.lattice_score >= _CLEAR_LATTICE and self._grey_lines()
         return self.options.second_pass == "always"
 
     def _look_again(self) -> None:
@@ -352,7 +342,7 @@ class PageRun:
         assert self.coverage is not None
         with self._timed("rectification"):
             nodes = self._on_lines(self.coverage.max(axis=0))
-            if not self.diagnostics["lines"]["applied"]:
+            if self.lines is None or not self.lines.applied:
                 return
             self.nodes = nodes
             self._flatten()
@@ -360,7 +350,7 @@ class PageRun:
 
     def _grey_lines(self) -> bool:
         """Whether nothing but the extractor tells ink from lines: neither colour nor how dark they are."""
-        if not self.diagnostics.get("lines", {}).get("ink_apart", False):
+        if self.lines is None or not self.lines.ink_apart:
             return True
         sample = self.rectified[::8, ::8].astype(np.int16)
         return float((sample.max(axis=2) - sample.min(axis=2)).mean()) < _COLOURLESS
@@ -386,15 +376,20 @@ class PageRun:
             clarity = np.array(self.decoded.confidence)
             short = self.decoded.duplicates.get("II")
             noise = page_noise_mv(signals, None if short is None else short.signal)
-            self._refuse_unreadable(signals, noise[0])
+            read = plausibility.share_read(signals, self.template)
+            self.diagnostics["read"] = round(read, 4)
+            plausibility.refuse_unread(read)
+            assert self.page_map is not None and self.nodes is not None
+            plausibility.refuse_contradiction(signals, noise[0], self.labels, self.nodes, self.template)
             self._merge_lead_two(signals, clarity)
             if self.options.savitzky_golay:
                 signals = signal.savitzky_golay(signals)
             if self.options.einthoven:
                 signals = signal.einthoven_redistribute(signals, clarity)
-            features = lead_features(signals, clarity, noise, self._moved_px(), self.template)
+            moved_px = self.lines.moved_px if self.lines is not None and self.lines.applied else None
+            features = lead_features(signals, clarity, noise, moved_px, self.template)
             confidence = trust(clarity, features) * np.float32(self.certainty)
-            self._refuse_guesses(signals, confidence)
+            plausibility.refuse_guesses(signals, confidence, read, self.template)
             rate = signal.heart_rate_bpm(signals, clarity * np.float32(self.certainty))
         self.diagnostics["pen_px"] = round(float(self.decoded.pen_px), 3)
         self.diagnostics["noise_mv"] = round(noise[0], 4)
@@ -412,69 +407,10 @@ class PageRun:
             heart_rate_bpm=rate,
             diagnostics=self.diagnostics,
         )
-        assert self.page_map is not None
         flat = self.decoded.traces
         ends = np.cumsum([len(points) for points in flat.values()])
         traces = dict(zip(flat, np.split(self.page_map.at(np.concatenate([*flat.values()])), ends[:-1]), strict=True))
         return replace(self._details(record), traces=traces, lead_features=features, certainty=self.certainty)
-
-    def _refuse_unreadable(self, signals: Floats, noise_mv: float) -> None:
-        """Refuse what was read if next to nothing was, or if the leads cannot be what they are called."""
-        read = float(np.isfinite(signals).sum()) / sum(
-            round(length * SAMPLING_RATE_HZ) for length in self.template.lead_seconds().values()
-        )
-        self.diagnostics["read"] = round(read, 4)
-        if read < _LEAST_READ:
-            raise _no_trace(read)
-        limb = [np.nanstd(row) for row in signals[: LEAD_INDEX["V1"]] if np.isfinite(row).any()]
-        contradicting = bool(limb) and noise_mv > _CONTRADICTION * float(np.median(limb))
-        in_place = self._names_in_place()
-        if self.labels is not None and 2 * in_place < len(self.labels):
-            raise StageError(
-                RefusalCode.ALIGNMENT_FAILED,
-                f"Only {in_place} of {len(self.labels)} lead names stand where the grid has them on the page layout "
-                f"that is known: {_LAYOUT}.",
-            )
-        # Where they do it is the right page, of which some leads are spoilt.
-        if contradicting and in_place < SURE_NAMES:
-            raise StageError(
-                RefusalCode.ALIGNMENT_FAILED,
-                "The limb leads contradict each other by more than they hold: the traces are not the leads of the page "
-                f"layout that is known: {_LAYOUT}.",
-            )
-
-    def _refuse_guesses(self, signals: Floats, confidence: NDArray[np.float32]) -> None:
-        """Refuse pieces of which none can be believed: what grain and words on a page without traces look like."""
-        read = self.diagnostics["read"]
-        there = np.isfinite(signals)
-        # A piece of a lead may look like anything; of a page that is hidden in part some leads are there whole.
-        printed = [self.template.lead_seconds().get(lead, np.inf) * SAMPLING_RATE_HZ for lead in LEADS]
-        sure = [
-            float(row[seen].mean())
-            for row, seen, samples in zip(confidence, there, printed, strict=True)
-            if seen.sum() >= _MOSTLY * samples
-        ]
-        if read < _SCATTERED and max(sure, default=0.0) < _GUESSED:
-            raise _no_trace(read)
-
-    def _names_in_place(self) -> int:
-        """How many of the lead names found stand within half a square of their node on the settled lattice."""
-        if self.labels is None:
-            return 0
-        assert self.nodes is not None
-        steps = [np.linalg.norm(np.diff(self.nodes, axis=axis), axis=-1).ravel() for axis in (0, 1)]
-        reach = float(np.median(np.concatenate(steps))) / 2
-        places: dict[int, list[Floats]] = {}
-        for label in self.template.labels:
-            places.setdefault(label.class_id, []).append(self.nodes[label.j, label.i])
-        return sum(
-            any(np.linalg.norm(node - point) < reach for node in places.get(round(class_id), []))
-            for class_id, *point in self.labels
-        )
-
-    def _moved_px(self) -> float | None:
-        lines = self.diagnostics.get("lines")
-        return float(lines["moved_px"]) if lines and lines["applied"] else None
 
     def _merge_lead_two(self, signals: Floats, clarity: NDArray[np.float32]) -> None:
         """Let the short print of lead II help its rhythm row, in place."""
@@ -540,13 +476,6 @@ def _planes(image: Image) -> NDArray[np.uint8]:
     planes = np.empty((1, 3, *image.shape[:2]), np.uint8)
     cv2.split(image, list(planes[0]))  # into these planes: they have the size and type that it would make
     return planes
-
-
-def _no_trace(read: float) -> StageError:
-    return StageError(
-        RefusalCode.TRACE_NOT_FOUND,
-        f"Of the {len(LEADS)} leads only {read:.0%} shows a trace; take the picture closer, sharper, in even light.",
-    )
 
 
 def _label_table(keypoints: LabelKeypoints, inliers: NDArray[np.bool_], to_image: Floats) -> Floats:

@@ -22,6 +22,7 @@ from benchmarks.stages import (
 from cardioscan import DigitizerOptions, EcgRecord
 from cardioscan.measure import compare, refused_page
 from cardioscan.page import STANDARD_PAGE
+from cardioscan.plausibility import names_in_place
 from cardioscan.run import PageRun
 from cardioscan.synthesis.dataset import RenderedPage, render_page
 from cardioscan.synthesis.simulator import SimulatedSignals
@@ -41,7 +42,7 @@ def with_the_truth(rendered: RenderedPage) -> EcgRecord:
     run.read(rendered.image, 0)
     nodes = rendered.geometry.to_image(LATTICE)
     flat = with_lattice(with_alignment(run, rendered), nodes)
-    assert flat._names_in_place() == len(STANDARD_PAGE.labels)
+    assert names_in_place(flat.labels, nodes) == len(STANDARD_PAGE.labels)
     return _through(with_coverage(flat, rendered), "extract")
 
 
