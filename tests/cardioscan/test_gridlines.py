@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from cardioscan.gridlines import _around, _open, _pattern_share, _solved, measure_lines, refine_lines
+from cardioscan.gridlines import _around, _pattern_share, refine_lines
 from cardioscan.page import STANDARD_PAGE
 from cardioscan.rectification import PageMap
 from cardioscan.surfaces import smooth_lattice
@@ -63,16 +63,6 @@ def test_the_printers_raster_is_told_from_lines_in_their_places(raster):
     assert all((share > 0.8) == raster and (share < 0.2) != raster for share in report.raster)
 
 
-def test_small_systems_are_solved_together():
-    rng = np.random.default_rng(0)
-    root = rng.normal(size=(7, 5, 4, 4))
-    normal = root @ np.swapaxes(root, -1, -2) + 0.1 * np.eye(4)
-    right = rng.normal(size=(7, 5, 4))
-    solution, spread = _solved(normal, right)
-    assert np.allclose(solution, np.linalg.solve(normal, right[..., None])[..., 0])
-    assert np.allclose(spread, np.linalg.inv(normal)[..., 3, 3])
-
-
 @pytest.mark.parametrize(("index", "p90_px"), [(3, 0.55), (5, 0.35)])
 def test_rough_paper_is_not_taken_for_mistakes(index, p90_px):
     """Crumpled all over, every node leaves a stiff surface by a pixel or two, and most are right."""
@@ -109,38 +99,8 @@ def test_clean_pages_show_the_raster_of_the_template(shared_data, name):
     assert np.percentile(np.abs(nodes - LATTICE)[14:-2, 2:-2], 95) < 0.2
 
 
-def lines_at(shift):
-    """Dark lines with a place of their own on white paper: (height, width) float32, lines bright."""
-    y, x = np.mgrid[: STANDARD_PAGE.height, : STANDARD_PAGE.width].astype(np.float32)
-    across = np.abs((x - shift[0] + PITCH / 2) % PITCH - PITCH / 2)
-    down = np.abs((y - STANDARD_PAGE.grid_y0 - shift[1] + PITCH / 2) % PITCH - PITCH / 2)
-    return np.maximum(np.exp(-0.5 * (across / 1.1) ** 2), np.exp(-0.5 * (down / 1.1) ** 2))
-
-
-@pytest.mark.parametrize("shift", [(0.0, 0.0), (0.4, -0.7), (-2.25, 1.5)])
-def test_displacement_has_the_sign_of_the_lines(shift):
-    dark = (230 - 120 * lines_at(shift)).astype(np.uint8)
-    for axis in (0, 1):
-        displacement, variance = measure_lines(dark, np.full_like(dark, 255), axis)
-        assert displacement.shape == variance.shape == (44, 57)
-        inner = np.s_[2:-2, 2:-2]
-        assert np.isfinite(variance[inner]).all()
-        assert np.abs(displacement - shift[axis])[inner].max() < 0.05
-
-
-def test_what_is_covered_is_not_measured():
-    dark = (230 - 120 * lines_at((0.3, 0.0))).astype(np.uint8)
-    open_ = np.full_like(dark, 255)
-    open_[800:1000, 700:900] = 0
-    displacement, variance = measure_lines(dark, open_, 0)
-    j, i = round((900 - 7) / PITCH), round(800 / PITCH)
-    assert np.isinf(variance[j, i])
-    assert displacement[j, i] == 0
-    assert np.isfinite(variance[j, 40])
-
-
 @pytest.mark.parametrize("known", [True, False])
-def test_ink_beside_the_lines_does_not_pull_them(known):
+def test_ink_beside_the_lines_does_not_pull_them(known, lines_at):
     rng = np.random.default_rng(1)
     image = np.full((STANDARD_PAGE.height, STANDARD_PAGE.width, 3), 250, np.float32)
     image -= 140 * lines_at((0.0, 0.0))[..., None]
@@ -163,20 +123,8 @@ def test_the_median_of_known_neighbours():
     assert _around(values, np.zeros_like(known)).max() == 0
 
 
-@pytest.mark.parametrize(("lines", "apart"), [(0, True), (80, True), (110, True), (170, False), (180, False)])
-def test_ink_is_told_from_lines_by_how_much_darker_it_is(lines, apart):
-    bright = np.full((STANDARD_PAGE.height, STANDARD_PAGE.width), 240, np.float32)
-    bright -= lines * lines_at((STANDARD_PAGE.grid_x0, 0.0))
-    bright[900:905, 300:1900] = 60  # takes 180
-    open_, told = _open(bright.astype(np.uint8), np.ones(bright.shape, bool), None, STANDARD_PAGE)
-    assert told == apart
-    assert open_[902, 1000] == 255 * (not apart)
-    assert open_[950, 1000] == 255
-    assert open_[:, round(STANDARD_PAGE.grid_x0 + 20 * PITCH)][100:800].min() == 255
-
-
 @pytest.mark.parametrize(("grid", "sampled"), [((240, 90, 90), 2), ((60, 60, 60), 1)])
-def test_grey_pages_are_measured_once_until_their_ink_is_known(grid, sampled, monkeypatch):
+def test_grey_pages_are_measured_once_until_their_ink_is_known(grid, sampled, monkeypatch, lines_at):
     """A lattice 2 px beside the lines is measured again where the page was sampled anew, but not while ink pulls."""
     page = np.full((STANDARD_PAGE.height, STANDARD_PAGE.width, 3), 250, np.float32)
     page += lines_at((0.0, 0.0))[..., None] * (np.array(grid, np.float32) - 250)
