@@ -7,6 +7,7 @@ networks.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Final
 
 import numpy as np
@@ -17,8 +18,9 @@ _LARGEST: Final = (32 << 20) - (64 << 10)
 """glibc learns from blocks up to 32 MiB, its own head and the rounding to the system's pages included."""
 
 
+@cache
 def keep_freed_memory() -> None:
-    """Let the C library keep what is freed from now on, in the whole process, up to 64 MiB; twice changes nothing.
+    """Let the C library keep what is freed from now on, in the whole process, up to 64 MiB.
 
     glibc takes blocks from its heap that are no larger than the largest that was freed so far, and gives the heap's end
     back once twice as much is free there: as after any program that has used 32 MiB once. A program that has set
