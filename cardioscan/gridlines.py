@@ -39,7 +39,7 @@ _BELIEVED: Final = 0.3
 """Stiffness of the surface against which single nodes are judged, and by how many px they may leave it."""
 _DOUBT_PX: Final = (3.0, 1.5)
 _OUTLIER_PX: Final = 0.8
-_ROUGHLY: Final = 3.0
+_ROUGHLY: Final = 6.0
 """A node is doubted beyond ``_OUTLIER_PX``, or beyond so many times what those within ``_AROUND`` of it depart by: on
 crumpled paper all of them leave a stiff surface, and are right."""
 _AROUND: Final = 3

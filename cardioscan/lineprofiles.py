@@ -39,7 +39,8 @@ _MAX_MOVE_PX: Final = 5.0
 _MIN_STRENGTH: Final = 0.15
 _NO_LINE: Final = 1e-3
 """A typical profile no higher than this, in units of the local contrast, is rounding."""
-_MIN_OPEN: Final = 0.6
+_MIN_OPEN: Final = 0.2
+"""Of a window that far less may be read of, the variance tells how little is known."""
 _RIM_PX: Final = 6.0
 
 
