@@ -39,3 +39,20 @@ def test_what_is_covered_is_not_measured(lines_at):
     assert np.isinf(variance[j, i])
     assert displacement[j, i] == 0
     assert np.isfinite(variance[j, 40])
+
+
+@pytest.mark.parametrize("share", [0.3, 0.5, 0.7])
+def test_nodes_that_ink_covers_in_part_are_measured_less_surely(share, lines_at):
+    """So much of the page may be read along one horizontal line, and all of it along another."""
+    rng = np.random.default_rng(3)
+    shift, covered, clear, nodes = 0.4, 30, 24, slice(10, 47)
+    page = 200 - 100 * lines_at((shift, 0.0)) + rng.normal(0, 6, (STANDARD_PAGE.height, STANDARD_PAGE.width))
+    open_ = np.full(page.shape, 255, np.uint8)
+    y = round(STANDARD_PAGE.lattice()[covered, 0, 1])
+    open_[y - 60 + np.flatnonzero(rng.random(120) > share)] = 0
+    displacement, variance = measure_lines(page.clip(0, 255).astype(np.uint8), open_, 0)
+    assert np.isfinite(variance[covered, nodes]).all()
+    assert 1.2 < np.median(variance[covered, nodes]) / np.median(variance[clear, nodes]) < 10
+    off = np.abs(displacement - shift)[covered, nodes] / np.sqrt(variance[covered, nodes])
+    assert np.median(off) < 2
+    assert off.max() < 5
