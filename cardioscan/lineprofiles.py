@@ -40,7 +40,7 @@ _MIN_STRENGTH: Final = 0.15
 _NO_LINE: Final = 1e-3
 """A typical profile no higher than this, in units of the local contrast, is rounding."""
 _MIN_OPEN: Final = 0.2
-"""Of a window that far less may be read of, the variance tells how little is known."""
+"""Of a window so much is enough: the variance tells how little is known."""
 _RIM_PX: Final = 6.0
 
 
@@ -88,7 +88,8 @@ def _measure(read: FloatMap, open_: FloatMap, places: Floats, centres: Floats) -
     column = np.clip(np.round(nominal), 0, size - 1).astype(int)
     inside = (nominal >= _RIM_PX) & (nominal <= size - 1 - _RIM_PX)
     weight = (seen[:, column] * inside * taper).astype(np.float32)
-    usable = weight.sum(axis=-1) / taper.sum() > _MIN_OPEN
+    share = weight.sum(axis=-1) / taper.sum()
+    usable = share > _MIN_OPEN
 
     strips = _Strips(profiles, places)
     displacement = np.zeros(usable.shape)
@@ -106,7 +107,8 @@ def _measure(read: FloatMap, open_: FloatMap, places: Floats, centres: Floats) -
         if np.abs(typical).max() < _NO_LINE:
             return np.zeros(usable.shape), np.full(usable.shape, np.inf)
         step, variance = _fit_line(sampled, weight, offsets, typical)
-        variance = np.where(usable, variance, np.inf)
+        # What covers part of a window also darkens what is left of it, which the residual does not show.
+        variance = np.where(usable, variance / np.maximum(share, _MIN_OPEN), np.inf)
         step = np.where(np.isfinite(variance), np.clip(step, -_MAX_STEP_PX, _MAX_STEP_PX), 0.0)
         displacement = np.clip(displacement + step, -_MAX_MOVE_PX, _MAX_MOVE_PX)
     return np.where(np.isfinite(variance), displacement, 0.0), variance

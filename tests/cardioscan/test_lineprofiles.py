@@ -52,7 +52,7 @@ def test_nodes_that_ink_covers_in_part_are_measured_less_surely(share, lines_at)
     open_[y - 60 + np.flatnonzero(rng.random(120) > share)] = 0
     displacement, variance = measure_lines(page.clip(0, 255).astype(np.uint8), open_, 0)
     assert np.isfinite(variance[covered, nodes]).all()
-    assert 1.2 < np.median(variance[covered, nodes]) / np.median(variance[clear, nodes]) < 10
+    assert 1 / share < np.median(variance[covered, nodes]) / np.median(variance[clear, nodes]) < 4 / share**2
     off = np.abs(displacement - shift)[covered, nodes] / np.sqrt(variance[covered, nodes])
     assert np.median(off) < 2
     assert off.max() < 5
