@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from cardioscan.geometry import Floats, median_of_known, slide_nodes
 from cardioscan.gridphase import channel_range
 from cardioscan.lineprofiles import measure_lines
-from cardioscan.offink import grown, off_ink
+from cardioscan.offink import off_ink
 from cardioscan.page import STANDARD_PAGE, PageTemplate
 from cardioscan.rectification import PageMap
 from cardioscan.surfaces import robust_lattice, smooth_lattice, stiffest_that_predicts
@@ -115,14 +115,13 @@ def refine_lines(
     start = np.asarray(nodes, np.float64)
     moved = begun
     current = start if moved is None else start + slide_nodes(start, moved, template.grid_pitch)
-    known_ink = None if ink is None else grown(ink)
     report = LineReport(False, 0.0, float("nan"), 0.0, (0.0, 0.0), False)
     for turn in range(rounds):
         if page is None:
             page_map = PageMap.of(current, template)
             page = Flattened(page_map.sample(image), page_map.inside(image.shape))
         dark, bright = channel_range(page.pixels)
-        open_, apart = off_ink(bright, page.valid, known_ink, template)
+        open_, apart = off_ink(bright, page.valid, ink, template)
         lines = [measure_lines(dark, open_, axis, template) for axis in (0, 1)]
         known = [np.isfinite(variance) for _, variance in lines]
         if min(float(there.mean()) for there in known) < _MIN_MEASURED:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from cardioscan.gridphase import line_distances
 from cardioscan.page import PageTemplate
 
-__all__ = ["grown", "off_ink"]
+__all__ = ["off_ink"]
 
 FloatMap = NDArray[np.float32]
 
@@ -33,20 +33,20 @@ _LINES_DARK: Final = 0.5
 
 
 def off_ink(
-    bright: NDArray[np.uint8], valid: NDArray[np.bool_], ink: NDArray[np.bool_] | None, template: PageTemplate
+    bright: NDArray[np.uint8], valid: NDArray[np.bool_], ink: NDArray[np.uint8] | None, template: PageTemplate
 ) -> tuple[NDArray[np.uint8], bool]:
     """Where the flat page may be read: inside the picture, off the known ink, off what is darker than lines are.
 
     Args:
         bright: (height, width) uint8, the brightest channel, in which lines of any colour are paler than ink.
         valid: same shape, inside the picture.
-        ink: same shape, known ink; None where it is not known.
+        ink: same shape, uint8, known ink, 255 = certainly; None where it is not known.
         template: the printed page.
 
     Returns:
         (height, width) uint8, 255 where it may be read; and whether ink was told from lines by how dark it is.
     """
-    free = valid if ink is None else valid & ~ink
+    free = valid if ink is None else valid & ~_grown(ink)
     open_ = np.asarray(cv2.multiply(free.view(np.uint8), 255.0), np.uint8)
     size = (bright.shape[1], bright.shape[0])
     half, eighth = ((size[0] // part, size[1] // part) for part in (2, 8))
@@ -75,7 +75,7 @@ def off_ink(
     return np.asarray(cv2.subtract(open_, cv2.resize(dark, size, interpolation=cv2.INTER_NEAREST)), np.uint8), True
 
 
-def grown(ink: NDArray[np.uint8]) -> NDArray[np.bool_]:
+def _grown(ink: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """Where ink (h, w) uint8, 255 = certainly, is so near that it may pull a line: (h, w) bool."""
     return np.asarray(cv2.dilate(ink, np.ones((_INK_GROWN_PX, _INK_GROWN_PX), np.uint8)) > _INK)
 

@@ -20,6 +20,7 @@ __all__ = [
     "names_in_place",
     "refuse_contradiction",
     "refuse_guesses",
+    "refuse_names_out_of_place",
     "refuse_other_layout",
     "refuse_unread",
     "share_read",
@@ -91,34 +92,37 @@ def names_in_place(labels: Floats | None, nodes: Floats, template: PageTemplate 
     )
 
 
-def refuse_contradiction(
-    signals: Floats,
-    noise_mv: float,
-    labels: Floats | None,
-    nodes: Floats,
-    template: PageTemplate = STANDARD_PAGE,
-) -> None:
-    """Refuse a page whose lead names stand beside their places, or whose leads cannot be what they are called.
-
-    Where nine names and more stand in place it is the right page, of which some leads are spoilt.
+def refuse_names_out_of_place(found: int, in_place: int) -> None:
+    """Refuse a page of whose lead names most stand beside their places.
 
     Args:
-        signals: (12, N) mV, NaN where nothing was read.
-        noise_mv: by how much redundant limb leads contradict each other.
-        labels: see :func:`names_in_place`.
-        nodes: likewise.
-        template: likewise.
+        found: how many lead names were found.
+        in_place: how many of them stand where the grid has them, see :func:`names_in_place`.
 
     Raises:
         StageError: alignment_failed.
     """
-    in_place = names_in_place(labels, nodes, template)
-    if labels is not None and 2 * in_place < len(labels):
+    if 2 * in_place < found:
         raise StageError(
             RefusalCode.ALIGNMENT_FAILED,
-            f"Only {in_place} of {len(labels)} lead names stand where the grid has them on the page layout "
+            f"Only {in_place} of {found} lead names stand where the grid has them on the page layout "
             f"that is known: {_LAYOUT}.",
         )
+
+
+def refuse_contradiction(signals: Floats, noise_mv: float, in_place: int) -> None:
+    """Refuse a page whose leads cannot be what they are called.
+
+    Where nine names and more stand in place it is the right page, of which some leads are spoilt.
+
+    Args:
+        signals: (12, N) float64, mV, NaN where nothing was read.
+        noise_mv: by how much redundant limb leads contradict each other, mV.
+        in_place: how many lead names stand where the grid has them, see :func:`names_in_place`.
+
+    Raises:
+        StageError: alignment_failed.
+    """
     limb = [np.nanstd(row) for row in signals[: LEAD_INDEX["V1"]] if np.isfinite(row).any()]
     if limb and noise_mv > _CONTRADICTION * float(np.median(limb)) and in_place < SURE_NAMES:
         raise StageError(

@@ -74,6 +74,7 @@ class PageRun:
         self.timings: dict[str, float] = {}
         self.diagnostics: dict[str, Any] = {}
         self.category: str | None = None
+        self.source_probability: float | None = None
         self.image: Image | None = None
         self.original: Image | None = None
         self.certainty = 1.0
@@ -111,13 +112,14 @@ class PageRun:
     def classify(self) -> None:
         """Ask, once, what kind of capture this is."""
         assert self.original is not None
-        if "source_probability" in self.diagnostics:
+        if self.source_probability is not None:
             return
         answer = self._infer("source_classifier", "thumbnail", thumbnail_planes(self.original))
         probability = answer["source_probability"][0]
         best = int(np.argmax(probability))
         self.category = CATEGORIES[best].code if probability[best] >= SURE_CATEGORY else None
-        self.diagnostics["source_probability"] = round(float(probability[best]), 4)
+        self.source_probability = float(probability[best])
+        self.diagnostics["source_probability"] = round(self.source_probability, 4)
 
     def preprocessed(self) -> PageRun | None:
         """This page with its picture after the branch of its source category; None where there is no such branch."""
@@ -380,7 +382,9 @@ class PageRun:
             self.diagnostics["read"] = round(read, 4)
             plausibility.refuse_unread(read)
             assert self.page_map is not None and self.nodes is not None
-            plausibility.refuse_contradiction(signals, noise[0], self.labels, self.nodes, self.template)
+            in_place = plausibility.names_in_place(self.labels, self.nodes, self.template)
+            plausibility.refuse_names_out_of_place(self.names, in_place)
+            plausibility.refuse_contradiction(signals, noise[0], in_place)
             self._merge_lead_two(signals, clarity)
             if self.options.savitzky_golay:
                 signals = signal.savitzky_golay(signals)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import cv2
 import numpy as np
@@ -111,8 +111,6 @@ class SmoothMap:
         # Px from the nearest side of the picture; bilinear in the cells, as the map is.
         margin = np.minimum(np.minimum(self.x + rim, high_x - self.x), np.minimum(self.y + rim, high_y - self.y))
         found = np.ones((self.rows, self.columns), bool)
-        if margin.min() >= 0:
-            return found
         for tile in self._tiles(0, self.columns):
             near = tile.cells(margin)
             if near.min() < 0:
@@ -121,15 +119,11 @@ class SmoothMap:
 
     def at(self, points: Floats) -> Floats:
         """Where points (n, 2) (x, y) of the page lie in the picture, (n, 2) float64; NaN stays NaN."""
-        places = self._in_cells(np.asarray(points, np.float64))
+        places = (np.asarray(points, np.float64) + (self.cell + 1) / 2) / self.cell  # from the first cell's middle
         known = np.isfinite(places).all(axis=1)
         result = np.full(places.shape, np.nan)
         result[known] = sample_bilinear(np.stack([self.x, self.y]), places[known])
         return result
-
-    def _in_cells(self, points: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
-        """Where points (..., 2) (x, y) px of the page lie in ``x`` and ``y``, in cells from their first middle."""
-        return (points + (self.cell + 1) / 2) / self.cell
 
     @property
     def ratio(self) -> float:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cardioscan.offink import grown, off_ink
+from cardioscan.offink import off_ink
 from cardioscan.page import STANDARD_PAGE
 
 PITCH = STANDARD_PAGE.grid_pitch
@@ -26,7 +26,7 @@ def test_known_ink_and_what_is_outside_the_picture_are_not_read():
     ink, valid = np.zeros(shape, np.uint8), np.ones(shape, bool)
     ink[600, 700], ink[900, 700] = 255, 40  # the second is hardly any
     valid[:, 2000:] = False
-    open_, told = off_ink(np.full(shape, 240, np.uint8), valid, grown(ink), STANDARD_PAGE)
+    open_, told = off_ink(np.full(shape, 240, np.uint8), valid, ink, STANDARD_PAGE)
     assert told
     assert not open_[596:605, 696:705].any()
     assert open_[594, 700] == open_[600, 706] == open_[900, 700] == 255

@@ -11,6 +11,7 @@ from cardioscan.plausibility import (
     names_in_place,
     refuse_contradiction,
     refuse_guesses,
+    refuse_names_out_of_place,
     refuse_other_layout,
     refuse_unread,
     share_read,
@@ -30,6 +31,13 @@ def names_beside(n_names: int, beside_squares: float = 0.0) -> np.ndarray:
 def contradicting_signals() -> np.ndarray:
     """Twelve leads that have nothing to do with each other."""
     return np.random.default_rng(0).normal(0, 0.2, (len(LEADS), 5000))
+
+
+def check(labels: np.ndarray | None, noise_mv: float) -> None:
+    """What a page with these names and such signals goes through."""
+    in_place = names_in_place(labels, NODES)
+    refuse_names_out_of_place(0 if labels is None else len(labels), in_place)
+    refuse_contradiction(contradicting_signals(), noise_mv, in_place)
 
 
 @pytest.mark.parametrize(
@@ -67,11 +75,11 @@ def test_leads_that_contradict_are_refused_unless_the_page_is_surely_the_right_o
     labels = names_beside(names, beside)
     if refused:
         with pytest.raises(StageError, match="contradict each other") as caught:
-            refuse_contradiction(contradicting_signals(), 0.3, labels, NODES)
+            check(labels, 0.3)
         assert caught.value.code == RefusalCode.ALIGNMENT_FAILED
     else:
-        refuse_contradiction(contradicting_signals(), 0.3, labels, NODES)
-    refuse_contradiction(contradicting_signals(), 0.05, labels, NODES)
+        check(labels, 0.3)
+    check(labels, 0.05)
 
 
 @pytest.mark.parametrize("in_place", [0, 3, 6, 7, 13])
@@ -80,14 +88,14 @@ def test_names_beside_their_places_refuse_whatever_was_read(in_place: int) -> No
     labels[in_place:] = names_beside(13, beside_squares=0.7)[in_place:]
     if in_place < 7:
         with pytest.raises(StageError, match=f"Only {in_place} of 13 lead names") as caught:
-            refuse_contradiction(contradicting_signals(), 0.0, labels, NODES)
+            check(labels, 0.0)
         assert caught.value.code == RefusalCode.ALIGNMENT_FAILED
     else:
-        refuse_contradiction(contradicting_signals(), 0.0, labels, NODES)
+        check(labels, 0.0)
 
 
 def test_a_page_whose_names_nobody_looked_for_is_read() -> None:
-    refuse_contradiction(contradicting_signals(), 0.05, None, NODES)
+    check(None, 0.05)
 
 
 def test_next_to_nothing_read_is_refused_wherever_the_names_are() -> None:
