@@ -29,14 +29,14 @@ import cardioscan.waveform.decode
 from benchmarks.accuracy import Page, photographs, rendered_pages
 from benchmarks.common import data_option, report, signals_of
 from cardioscan import Digitizer, DigitizerOptions, EcgRecord
-from cardioscan.alignment import aligned_matrix, warp_to_aligned
-from cardioscan.digitization import PROFILES
+from cardioscan.backends.inference import InferenceBackend, OnnxBackend, Tensors
+from cardioscan.backends.specs import SPECS
 from cardioscan.errors import PageRefusedError
-from cardioscan.inference import InferenceBackend, OnnxBackend, Tensors
-from cardioscan.measure import PageScore, SetScore, compare, finite_or_none
-from cardioscan.page import STANDARD_PAGE
+from cardioscan.evaluate.measure import PageScore, SetScore, compare, finite_or_none
+from cardioscan.locate.alignment import aligned_matrix, warp_to_aligned
+from cardioscan.options import PROFILES
+from cardioscan.page.template import STANDARD_PAGE
 from cardioscan.run import PageRun
-from cardioscan.specs import SPECS
 from cardioscan.synthesis.recipes import RECIPES
 from cardioscan.waveform import DecodedPage, DecodingOptions, decode_rows
 from cardioscan.waveform.pen import Floats, Stroke, undo_pen

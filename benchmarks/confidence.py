@@ -19,9 +19,9 @@ from rich.progress import track
 from benchmarks.accuracy import Page, photographs, rendered_pages
 from benchmarks.common import ROOT, data_option, report, signals_of
 from cardioscan import Digitizer, DigitizerOptions
-from cardioscan.confidence import GOOD_DB, fit_logistic, released_model, reliability
-from cardioscan.evaluation import compare
-from cardioscan.page import LEADS
+from cardioscan.evaluate.evaluation import compare
+from cardioscan.page.template import LEADS
+from cardioscan.postprocess.confidence import GOOD_DB, fit_logistic, released_model, reliability
 from cardioscan.synthesis.recipes import RECIPES
 
 FIT_SEED, MEASURE_SEED = 7, 11
@@ -51,7 +51,7 @@ def leads_of(digitizer: Digitizer, pages: Iterator[Page], total: int, title: str
 @data_option
 @click.option("-n", "count", default=4, help="Pages per recipe.")
 @click.option("--sets", default=",".join(RECIPES), help="Recipes, comma-separated; photos for the photographs.")
-@click.option("--fit", is_flag=True, help="Fit the model and write cardioscan/confidence.json.")
+@click.option("--fit", is_flag=True, help="Fit the model and write cardioscan/postprocess/confidence.json.")
 @click.option("--models", type=click.Path(path_type=Path), help="Another model repository.")
 @click.option("--plot", type=click.Path(path_type=Path), help="Draw the reliability diagram here.")
 def main(data: Path, count: int, sets: str, fit: bool, models: Path | None, plot: Path | None) -> None:
@@ -74,7 +74,7 @@ def main(data: Path, count: int, sets: str, fit: bool, models: Path | None, plot
             "fitted_on": {"sets": sets, "pages_per_set": count, "leads": len(good), "good_share": float(good.mean())},
             "model": asdict(model),
         }
-        path = ROOT / "cardioscan" / "confidence.json"
+        path = ROOT / "cardioscan" / "postprocess" / "confidence.json"
         path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
         click.echo(f"Wrote {path}", err=True)
     rows = reliability(model(features) * certainty, good, EDGES)

@@ -1,8 +1,9 @@
 """What a digitized page would score if one fault of its signals were cured, told from signals and truth alone.
 
 Every cure takes and returns (12, N) mV with NaN where nothing was read; scoring what it returns by
-``cardioscan.measure.compare`` tells what the fault costs. A cure is fitted to the truth, lead by lead, and a lead that
-would come out worse keeps its reading. Cures say where decibels are lost; none of them can be had without the truth.
+``cardioscan.evaluate.measure.compare`` tells what the fault costs. A cure is fitted to the truth, lead by lead, and a
+lead that would come out worse keeps its reading. Cures say where decibels are lost; none of them can be had without the
+truth.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from scipy.interpolate import CubicSpline
 from scipy.ndimage import gaussian_filter1d, maximum_filter1d, minimum_filter1d
 from scipy.optimize import least_squares
 
-from cardioscan.measure import compare
-from cardioscan.page import LEAD_INDEX, LEADS, SAMPLING_RATE_HZ, STANDARD_PAGE, LeadSegment, PageTemplate
+from cardioscan.evaluate.measure import compare
+from cardioscan.page.template import LEAD_INDEX, LEADS, SAMPLING_RATE_HZ, STANDARD_PAGE, LeadSegment, PageTemplate
 from cardioscan.waveform.decode import segment_samples
 
 Floats = NDArray[np.float64]

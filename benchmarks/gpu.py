@@ -27,8 +27,8 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
+from cardioscan.backends.specs import SPECS
 from cardioscan.networks.models import build_network
-from cardioscan.specs import SPECS
 
 Outputs = tuple[Tensor, ...]
 Run = Callable[[], Outputs]

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from benchmarks.common import ROOT, data_option, report
 from cardioscan import Digitizer, DigitizerOptions
-from cardioscan.digitization import PROFILES
-from cardioscan.inference import InferenceBackend, OnnxBackend, Tensors
-from cardioscan.threads import use_one_picture_thread
+from cardioscan.backends.inference import InferenceBackend, OnnxBackend, Tensors
+from cardioscan.backends.threads import use_one_picture_thread
+from cardioscan.options import PROFILES
 
 _NETWORKS = ("source_classifier", "label_detector", "grid_rectifier", "waveform_extractor")
 

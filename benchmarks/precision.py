@@ -24,9 +24,9 @@ from benchmarks.accuracy import Page, photographs, rendered_pages
 from benchmarks.common import data_option, report, signals_of
 from benchmarks.half import rounded
 from cardioscan import Digitizer, DigitizerOptions
-from cardioscan.inference import InferenceBackend, OnnxBackend, Tensors
-from cardioscan.measure import compare, finite_or_none
-from cardioscan.specs import SPECS, find_model_file
+from cardioscan.backends.inference import InferenceBackend, OnnxBackend, Tensors
+from cardioscan.backends.specs import SPECS, find_model_file
+from cardioscan.evaluate.measure import compare, finite_or_none
 from cardioscan.synthesis.recipes import RECIPES
 from cardioscan_export.variants import make_variant
 

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from benchmarks.common import report
 from benchmarks.cost import Cost, cost_of
-from cardioscan.specs import SPECS, NetworkSpec, find_model_file
+from cardioscan.backends.specs import SPECS, NetworkSpec, find_model_file
 from cardioscan_export.variants import write_variant
 
 Row = dict[str, Any]

@@ -35,9 +35,9 @@ from benchmarks.common import ROOT, report
 from benchmarks.serving_load import Answer, Load, Work, closed_loop, open_loop
 from benchmarks.serving_wire import CountingProxy
 from cardioscan import Digitizer, DigitizerOptions
+from cardioscan.backends.specs import DIGITIZER
 from cardioscan.errors import ServingError
 from cardioscan.record import EcgRecord
-from cardioscan.specs import DIGITIZER
 from cardioscan_client.connection import TritonOptions
 from cardioscan_client.serve import ServerOptions, TritonServer
 from cardioscan_client.triton import TritonBackend

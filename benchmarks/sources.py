@@ -15,8 +15,8 @@ from rich.progress import track
 
 from benchmarks.accuracy import renderings
 from benchmarks.common import data_option, report, signals_of
-from cardioscan.images import load_image
-from cardioscan.inference import OnnxBackend
+from cardioscan.backends.inference import OnnxBackend
+from cardioscan.imaging.images import load_image
 from cardioscan.run import SURE_CATEGORY, thumbnail_planes
 from cardioscan.sources import CATEGORIES
 from cardioscan.synthesis.recipes import RECIPES

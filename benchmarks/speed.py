@@ -16,9 +16,9 @@ import numpy as np
 
 from benchmarks.common import ROOT, arithmetic_option, report
 from cardioscan import Digitizer, DigitizerOptions
-from cardioscan.digitization import PROFILES
-from cardioscan.images import load_image
-from cardioscan.inference import choose_engine, computes_in
+from cardioscan.backends.inference import choose_engine, computes_in
+from cardioscan.imaging.images import load_image
+from cardioscan.options import PROFILES
 
 
 def peak_memory_gb() -> float:

@@ -35,11 +35,11 @@ from benchmarks.cures import (
     offsets_mv,
 )
 from cardioscan import Digitizer, DigitizerOptions, EcgRecord
+from cardioscan.backends.inference import Tensors
 from cardioscan.errors import PageRefusedError
-from cardioscan.geometry import homography_dlt
-from cardioscan.inference import Tensors
-from cardioscan.measure import PageScore, SetScore, compare, finite_or_none
-from cardioscan.rectification import PageMap
+from cardioscan.evaluate.measure import PageScore, SetScore, compare, finite_or_none
+from cardioscan.flatten.page_map import PageMap
+from cardioscan.imaging.geometry import homography_dlt
 from cardioscan.run import PageRun
 from cardioscan.synthesis.dataset import RenderedPage
 from cardioscan.synthesis.recipes import RECIPES

@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from cardioscan.errors import CardioscanError as CardioscanError
     from cardioscan.errors import PageRefusedError as PageRefusedError
     from cardioscan.errors import RefusalCode as RefusalCode
-    from cardioscan.evaluation import compare as compare
-    from cardioscan.images import load_image as load_image
-    from cardioscan.page import LEADS as LEADS
-    from cardioscan.page import STANDARD_PAGE as STANDARD_PAGE
-    from cardioscan.page import PageTemplate as PageTemplate
+    from cardioscan.evaluate.evaluation import compare as compare
+    from cardioscan.imaging.images import load_image as load_image
+    from cardioscan.page.template import LEADS as LEADS
+    from cardioscan.page.template import STANDARD_PAGE as STANDARD_PAGE
+    from cardioscan.page.template import PageTemplate as PageTemplate
     from cardioscan.pipeline import Digitization as Digitization
     from cardioscan.pipeline import Digitizer as Digitizer
     from cardioscan.pipeline import DigitizerOptions as DigitizerOptions
@@ -34,11 +34,11 @@ _HOME: Final = {
     "CardioscanError": "errors",
     "PageRefusedError": "errors",
     "RefusalCode": "errors",
-    "compare": "evaluation",
-    "load_image": "images",
-    "LEADS": "page",
-    "STANDARD_PAGE": "page",
-    "PageTemplate": "page",
+    "compare": "evaluate.evaluation",
+    "load_image": "imaging.images",
+    "LEADS": "page.template",
+    "STANDARD_PAGE": "page.template",
+    "PageTemplate": "page.template",
     "Digitization": "pipeline",
     "Digitizer": "pipeline",
     "DigitizerOptions": "pipeline",

@@ -9,16 +9,16 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from cardioscan.digitization import Digitization, DigitizerOptions, Progress
+from cardioscan.backends.inference import InferenceBackend, OnnxBackend
+from cardioscan.backends.memory import keep_freed_memory
+from cardioscan.backends.threads import use_one_algebra_thread, use_one_picture_thread
 from cardioscan.errors import CardioscanError, PageRefusedError, RefusalCode, StageError
-from cardioscan.images import ImageSource
-from cardioscan.inference import InferenceBackend, OnnxBackend
-from cardioscan.memory import keep_freed_memory
+from cardioscan.imaging.images import ImageSource
+from cardioscan.options import Digitization, DigitizerOptions, Progress
 from cardioscan.record import EcgRecord
-from cardioscan.threads import use_one_algebra_thread, use_one_picture_thread
 
 if TYPE_CHECKING:
-    from cardioscan.geometry import Floats
+    from cardioscan.imaging.geometry import Floats
     from cardioscan.run import PageRun
 
 __all__ = ["Digitization", "Digitizer", "DigitizerOptions", "Progress", "import_stages"]
@@ -104,7 +104,7 @@ class Digitizer:
     ) -> Digitization:
         """As ``digitize``, with the page, the traces on it and what the stages found.
 
-        Sets linear algebra to one thread in this process, see ``cardioscan.threads``.
+        Sets linear algebra to one thread in this process, see ``cardioscan.backends.threads``.
 
         Args:
             source, page: see ``digitize``.

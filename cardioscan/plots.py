@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cardioscan.errors import CardioscanError, MissingDependencyError
-from cardioscan.page import (
+from cardioscan.page.template import (
     LEAD_INDEX,
     MM_PER_INCH,
     RECORD_SAMPLES,
@@ -115,7 +115,7 @@ def plot_comparison(
     """Draw digitized signals over their truth, in the places and at the scale of the standard sheet.
 
     The truth is a broad light line, the digitized signal a thin dark one on it. Nothing is moved: signals that are to
-    be seen as :func:`cardioscan.measure.compare` sees them have to be aligned before.
+    be seen as :func:`cardioscan.evaluate.measure.compare` sees them have to be aligned before.
 
     Args:
         predicted, truth: (12, 5000) mV at 500 Hz, NaN where there is nothing; only what the template prints is drawn.

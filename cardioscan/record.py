@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cardioscan.errors import InvalidRecordError, PageRefusedError
-from cardioscan.page import LEAD_INDEX, LEADS, RECORD_SAMPLES, SAMPLING_RATE_HZ
+from cardioscan.page.template import LEAD_INDEX, LEADS, RECORD_SAMPLES, SAMPLING_RATE_HZ
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -116,7 +116,7 @@ class EcgRecord:
         models: the networks that took part.
         timings_s: seconds per stage.
         heart_rate_bpm: beats per minute, None where it cannot be measured.
-        edits: what people changed by hand, in order, each with its ``kind`` (``cardioscan.editing``).
+        edits: what people changed by hand, in order, each with its ``kind`` (``cardioscan.postprocess.editing``).
         diagnostics: whatever else is worth keeping. NumPy values become plain ones; NaN becomes None.
 
     Raises:

@@ -14,28 +14,29 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cardioscan import alignment, plausibility, signal
-from cardioscan.confidence import lead_features, page_noise_mv, trust
-from cardioscan.digitization import Digitization, DigitizerOptions, Progress
+from cardioscan.backends.inference import InferenceBackend
 from cardioscan.errors import PageRefusedError, RefusalCode, StageError
-from cardioscan.fading import fade_lines
-from cardioscan.geometry import Floats, area_resize, dominant_orientation, jacobians, transform_points
-from cardioscan.gridlines import Flattened, LineReport, refine_lines
-from cardioscan.homography import LabelKeypoints, fit_homography
-from cardioscan.images import ImageSource, load_image
-from cardioscan.inference import InferenceBackend
-from cardioscan.lattice import read_nodes, resolve_lattice
-from cardioscan.page import LEAD_INDEX, SAMPLING_RATE_HZ
-from cardioscan.phase import refine_nodes
-from cardioscan.placement import place_page
+from cardioscan.flatten.fading import fade_lines
+from cardioscan.flatten.lattice import read_nodes, resolve_lattice
+from cardioscan.flatten.lines import Flattened, LineReport, refine_lines
+from cardioscan.flatten.page_map import PageMap, soften
+from cardioscan.flatten.phase import refine_nodes
+from cardioscan.imaging.geometry import Floats, area_resize, dominant_orientation, jacobians, transform_points
+from cardioscan.imaging.images import ImageSource, load_image
+from cardioscan.imaging.surfaces import robust_lattice, stiffest_that_predicts
+from cardioscan.layout.separators import measure_separators, time_shift
+from cardioscan.locate import alignment
+from cardioscan.locate.corners import place_page
+from cardioscan.locate.homography import LabelKeypoints, fit_homography
+from cardioscan.locate.search import SURE_NAMES, search_page
+from cardioscan.options import Digitization, DigitizerOptions, Progress
+from cardioscan.page.template import LEAD_INDEX, SAMPLING_RATE_HZ
+from cardioscan.postprocess import plausibility, signal
+from cardioscan.postprocess.confidence import lead_features, page_noise_mv, trust
 from cardioscan.record import Calibration, EcgRecord, ModelUse, Outcome, Reason
-from cardioscan.rectification import PageMap, soften
-from cardioscan.search import SURE_NAMES, search_page
-from cardioscan.separators import measure_separators, time_shift
 from cardioscan.sources import CATEGORIES
 from cardioscan.sources.preprocessing import preprocess
 from cardioscan.sources.quality import quality_score
-from cardioscan.surfaces import robust_lattice, stiffest_that_predicts
 from cardioscan.waveform import DecodedPage, DecodingOptions, decode_rows
 
 __all__ = ["SURE_CATEGORY", "PageRun", "thumbnail_planes"]

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cardioscan.images import load_image
+from cardioscan.imaging.images import load_image
 from cardioscan.sources import CATEGORIES
 from cardioscan.synthesis.dataset import render_page
 from cardioscan.synthesis.recipes import RECIPES

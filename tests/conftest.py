@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cardioscan.compiled import CACHE_VARIABLE
+from cardioscan.backends.compiled import CACHE_VARIABLE
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 

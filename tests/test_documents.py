@@ -25,9 +25,9 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from cardioscan.backends.specs import SPECS, find_model_file
 from cardioscan.errors import RefusalCode
 from cardioscan.formats import format_names, read_signals
-from cardioscan.specs import SPECS, find_model_file
 from cardioscan_client.cli import main
 
 ROOT = Path(__file__).resolve().parents[1]

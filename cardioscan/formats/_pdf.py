@@ -9,7 +9,7 @@ import numpy as np
 
 from cardioscan.errors import MissingDependencyError
 from cardioscan.formats._shared import DERIVATION_NOTE
-from cardioscan.page import LEADS, MM_PER_INCH, SAMPLING_RATE_HZ
+from cardioscan.page.template import LEADS, MM_PER_INCH, SAMPLING_RATE_HZ
 from cardioscan.plots import plot_record, sheet_size_mm
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def _write_measures(paper: Axes, record: EcgRecord) -> None:
 
 
 def _intervals(record: EcgRecord) -> list[tuple[str, str]]:
-    from cardioscan.clinical import measure_clinical
+    from cardioscan.evaluate.clinical import measure_clinical
 
     names = {"PR": "pr_ms", "QRS": "qrs_ms", "QT": "qt_ms", "QTc (Bazett)": "qtc_bazett_ms"}
     try:

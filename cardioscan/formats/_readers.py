@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from cardioscan.errors import FormatError
 from cardioscan.formats._shared import optional_module
 from cardioscan.formats._text import CSV_HEADER
-from cardioscan.page import LEADS, RECORD_SAMPLES, SAMPLING_RATE_HZ
+from cardioscan.page.template import LEADS, RECORD_SAMPLES, SAMPLING_RATE_HZ
 
 _SHAPE: Final = (len(LEADS), RECORD_SAMPLES)
 _NUMBER: Final = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
@@ -33,7 +33,7 @@ class ReadSignals:
 
     Attributes:
         signals: (12, 5000) float64, mV, read-only; NaN = missing.
-        leads: the names of the rows, always ``cardioscan.page.LEADS``.
+        leads: the names of the rows, always ``cardioscan.page.template.LEADS``.
         sampling_rate_hz: always 500.
     """
 

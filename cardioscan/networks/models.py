@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cardioscan.networks.blocks import FoldedUNet, Normalize, coordinate_map
-from cardioscan.page import STANDARD_PAGE
+from cardioscan.page.template import STANDARD_PAGE
 
 N_LABEL_CLASSES: Final = 14
 N_ORIENTATIONS: Final = 8

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from cardioscan.geometry import transform_points
-from cardioscan.page import PageTemplate
+from cardioscan.imaging.geometry import transform_points
+from cardioscan.page.template import PageTemplate
 from cardioscan.synthesis.flat import FlatPage
 from cardioscan.synthesis.photometry import FloatImage, relief_shading, smooth_noise
 from cardioscan.synthesis.recipes import CaptureRecipe, degrade

@@ -14,8 +14,8 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from cardioscan.errors import CardioscanError
-from cardioscan.geometry import orientation_matrix
-from cardioscan.page import LEADS, SAMPLING_RATE_HZ
+from cardioscan.imaging.geometry import orientation_matrix
+from cardioscan.page.template import LEADS, SAMPLING_RATE_HZ
 from cardioscan.synthesis.capture import CaptureGeometry, bend_paper, photograph, view_homography
 from cardioscan.synthesis.flat import FlatPage, lay_out
 from cardioscan.synthesis.recipes import RECIPES, CaptureRecipe
@@ -60,7 +60,7 @@ def render_page(
         recipe_name: a name in ``RECIPES``. ``clean`` with no ``size`` is the flat page itself, pixel for pixel.
         rng: source of all draws.
         size: (width, height) px of the picture; None draws a usual one, 2.2 to 8 million px.
-        orientation: 0..7, as in ``cardioscan.geometry.orientation_matrix``.
+        orientation: 0..7, as in ``cardioscan.imaging.geometry.orientation_matrix``.
         recipe: a changed version of that recipe.
         megapixels: with no ``size``, the area of the picture, 10^6 px: phones take 12 to 50. Flat clean pages keep
             their size.

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cardioscan.errors import MissingDependencyError, SignalSourceError
-from cardioscan.page import LEADS, RECORD_SAMPLES, RECORD_SECONDS, SAMPLING_RATE_HZ
+from cardioscan.page.template import LEADS, RECORD_SAMPLES, RECORD_SECONDS, SAMPLING_RATE_HZ
 
 SIMULATED: Final = "simulated"
 """The name by which ``open_signals`` knows the built-in simulator."""
@@ -35,7 +35,7 @@ class SignalSource(Protocol):
         ...
 
     def record(self, index: int) -> NDArray[np.float32]:
-        """Record ``index``: (12, 5000) float32, mV, leads in the order of ``cardioscan.page.LEADS``."""
+        """Record ``index``: (12, 5000) float32, mV, leads in the order of ``cardioscan.page.template.LEADS``."""
         ...
 
 

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from cardioscan.alignment import letterbox
-from cardioscan.geometry import orientation_matrix
-from cardioscan.page import PageTemplate
+from cardioscan.imaging.geometry import orientation_matrix
+from cardioscan.locate.alignment import letterbox
+from cardioscan.page.template import PageTemplate
 from cardioscan.synthesis.capture import CaptureGeometry, bend_paper, photograph, view_homography
 from cardioscan.synthesis.flat import FlatPage
 from cardioscan.synthesis.recipes import CaptureRecipe

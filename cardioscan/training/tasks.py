@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cardioscan.errors import StageError
-from cardioscan.fading import fade_lines
-from cardioscan.measure import compare
+from cardioscan.evaluate.measure import compare
+from cardioscan.flatten.fading import fade_lines
 from cardioscan.networks.blocks import coordinate_map
 from cardioscan.networks.models import MAP_STRIDE, nominal_lattice
-from cardioscan.page import LEADS, RECORD_SAMPLES, SAMPLING_RATE_HZ, STANDARD_PAGE
+from cardioscan.page.template import LEADS, RECORD_SAMPLES, SAMPLING_RATE_HZ, STANDARD_PAGE
 from cardioscan.synthesis.flat import FlatPage, Region, lay_out
 from cardioscan.synthesis.recipes import RECIPES, CaptureRecipe
 from cardioscan.synthesis.signals import SignalSource
@@ -144,8 +144,8 @@ class WaveformTask:
     begins, a share ``beat_on_line`` has one beside a vertical 5 mm line, on a share ``low_leads`` traces run through
     the letters of their names.
 
-    The pipeline fades the 5 mm lines before it asks the network (:mod:`cardioscan.fading`); of a share ``faded`` of the
-    strips they are, by more or less than there.
+    The pipeline fades the 5 mm lines before it asks the network (:mod:`cardioscan.flatten.fading`); of a share
+    ``faded`` of the strips they are, by more or less than there.
 
     Figures: IoU of the coverage; the trace's error in px where it is found; and the signals that the decoder reads from
     the network's coverage against those that it reads from the true one, dB.

@@ -55,7 +55,7 @@ def load_released(name: str, network: nn.Module, path: Path | None = None, missi
     from onnx import numpy_helper
 
     if path is None:
-        from cardioscan.specs import find_model_file
+        from cardioscan.backends.specs import find_model_file
 
         path = find_model_file(name, missing_ok=missing_ok)
         if path is None:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import maximum_filter1d, minimum_filter1d
 
-from cardioscan.page import PageTemplate
+from cardioscan.page.template import PageTemplate
 from cardioscan.waveform.options import DecodingOptions
 from cardioscan.waveform.path import BEYOND_PX, FAINT, LENT_WORTH, VERTICAL_STEP, path_cost, trace_paths
 

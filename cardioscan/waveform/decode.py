@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter1d
 
 from cardioscan.errors import RefusalCode, StageError
-from cardioscan.page import (
+from cardioscan.page.template import (
     LEAD_INDEX,
     RECORD_SAMPLES,
     SAMPLING_RATE_HZ,

@@ -24,8 +24,8 @@ from cardioscan.errors import (
     RefusalCode,
     ServerOverloadedError,
 )
-from cardioscan.images import count_pages
-from cardioscan.page import LEADS, RECORD_SAMPLES
+from cardioscan.imaging.images import count_pages
+from cardioscan.page.template import LEADS, RECORD_SAMPLES
 from cardioscan.plots import overlay_of
 from cardioscan.record import EcgRecord, Outcome, Reason
 from cardioscan_client.naming import page_name, printable, unique_stems
@@ -51,7 +51,7 @@ class BatchOptions:
         overlay: whether to write ``name.overlay.png``.
         page: page of each file to digitize, from 0; None for all pages.
         models: folder of the model repository; None for the usual places.
-        profile: one of ``cardioscan.digitization.PROFILES``.
+        profile: one of ``cardioscan.options.PROFILES``.
         pipeline: fields of ``DigitizerOptions`` that differ from the profile's.
         threads: CPU threads per process.
         server: the server that runs the networks; None runs them in each process.

@@ -19,9 +19,9 @@ from typing import Any, Final, Literal, TypeAlias, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from cardioscan.backends.inference import Tensors
+from cardioscan.backends.specs import DIGITIZER, SPECS
 from cardioscan.errors import MissingDependencyError, ModelContractError, ServerUnavailableError, ServingError
-from cardioscan.inference import Tensors
-from cardioscan.specs import DIGITIZER, SPECS
 from cardioscan_client.contract import TRITON_TYPES
 from cardioscan_client.deadline import Deadline
 from cardioscan_client.faults import MAX_RETRIES, RETRY, WAIT_AND_RETRY, Cause, backoff_s, classify, explain

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final
 
+from cardioscan.backends.specs import NetworkSpec, PipelineSpec, TensorSpec
 from cardioscan.errors import ModelContractError
-from cardioscan.specs import NetworkSpec, PipelineSpec, TensorSpec
 
 TRITON_TYPES: Final = {"uint8": "UINT8", "float16": "FP16", "float32": "FP32"}
 """NumPy dtypes by the names that the KServe v2 protocol has for them."""

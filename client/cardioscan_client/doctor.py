@@ -15,10 +15,10 @@ from typing import Any, Final
 import numpy as np
 
 from cardioscan import __version__
-from cardioscan.compiled import CACHE_VARIABLE, cache_folder
+from cardioscan.backends.compiled import CACHE_VARIABLE, cache_folder
+from cardioscan.backends.inference import InferenceBackend, OnnxBackend, choose_engine, computes_in
+from cardioscan.backends.specs import SPECS, check_model_file, find_model_file
 from cardioscan.errors import CardioscanError
-from cardioscan.inference import InferenceBackend, OnnxBackend, choose_engine, computes_in
-from cardioscan.specs import SPECS, check_model_file, find_model_file
 
 OK, NOTE, TROUBLE = "ok", "note", "trouble"
 """States of a finding: as it should be; something is missing that not everybody needs; pages cannot be digitized."""

@@ -22,11 +22,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cardioscan import __version__
-from cardioscan.clinical import ClinicalComparison
 from cardioscan.errors import MissingDependencyError
-from cardioscan.evaluation import Evaluation, PageRow
-from cardioscan.measure import PageScore
-from cardioscan.page import LEADS, SAMPLING_RATE_HZ
+from cardioscan.evaluate.clinical import ClinicalComparison
+from cardioscan.evaluate.evaluation import Evaluation, PageRow
+from cardioscan.evaluate.measure import PageScore
+from cardioscan.page.template import LEADS, SAMPLING_RATE_HZ
 from cardioscan.plots import plot_comparison
 from cardioscan_client.naming import printable
 from cardioscan_client.report import CLINICAL, number, set_figures
@@ -65,7 +65,7 @@ class EvaluationReport:
         self._kept: list[_Seen] = []
 
     def add(self, row: PageRow, predicted: NDArray[np.float64] | None, truth: NDArray[np.float64]) -> None:
-        """Take one page (``each_page`` of ``cardioscan.evaluation.evaluate_paths``)."""
+        """Take one page (``each_page`` of ``cardioscan.evaluate.evaluation.evaluate_paths``)."""
         self._kept.append(_Seen(row, predicted, truth))
         if len(self._kept) >= 2 * self._pictures + 8:  # now and then, so that a large set does not pile up in memory
             self._keep_the_worst()

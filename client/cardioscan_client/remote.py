@@ -11,16 +11,16 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from cardioscan.digitization import PROFILES
+from cardioscan.backends.specs import DIGITIZER, PAGE_PARAMETER, PROFILE_PARAMETER
 from cardioscan.errors import (
     CardioscanError,
     ImageError,
     ModelContractError,
     RefusalCode,
 )
-from cardioscan.page import LEADS, RECORD_SAMPLES
+from cardioscan.options import PROFILES
+from cardioscan.page.template import LEADS, RECORD_SAMPLES
 from cardioscan.record import Calibration, EcgRecord, ModelUse, Outcome, Reason
-from cardioscan.specs import DIGITIZER, PAGE_PARAMETER, PROFILE_PARAMETER
 from cardioscan_client.connection import (
     TritonOptions,
     client_arguments,
@@ -52,7 +52,7 @@ class RemoteDigitizer:
         server: its address ``HOST:PORT``, or how to reach it; ``page_timeout_s`` is the time for a page with its
             repetitions (None: ``request_timeout_s``).
         rng: source of the jitter; None makes one.
-        profile: one of ``cardioscan.digitization.PROFILES``; None leaves it to the server. What the networks compute
+        profile: one of ``cardioscan.options.PROFILES``; None leaves it to the server. What the networks compute
             in is the server's choice whatever the profile.
 
     Raises:

@@ -17,9 +17,9 @@ from cardioscan_client.batch import PageResult
 from cardioscan_client.naming import printable
 
 if TYPE_CHECKING:
-    from cardioscan.clinical import ClinicalSummary
-    from cardioscan.evaluation import Evaluation
-    from cardioscan.measure import SetScore
+    from cardioscan.evaluate.clinical import ClinicalSummary
+    from cardioscan.evaluate.evaluation import Evaluation
+    from cardioscan.evaluate.measure import SetScore
 
 
 def progress_bar() -> Progress:

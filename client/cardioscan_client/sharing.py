@@ -15,9 +15,9 @@ from typing import Any, Final, TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from cardioscan.backends.inference import Tensors
+from cardioscan.backends.specs import SPECS, NetworkSpec
 from cardioscan.errors import ServingError
-from cardioscan.inference import Tensors
-from cardioscan.specs import SPECS, NetworkSpec
 from cardioscan_client.contract import TRITON_TYPES
 from cardioscan_client.faults import WAIT_AND_RETRY, Cause, classify
 from cardioscan_client.shared_memory import PREFIX, Region, RegionPool, is_alive, is_available, remove_leftovers

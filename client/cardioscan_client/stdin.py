@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from cardioscan.images import DEFAULT_LIMITS, ImageLimits
+from cardioscan.imaging.images import DEFAULT_LIMITS, ImageLimits
 
 STANDARD_INPUT: Final = "-"
 """How standard input is named among the inputs; a file of this name is ``./-``."""

@@ -11,10 +11,10 @@ from typing import Any, Final, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from cardioscan.images import ImageSource
-from cardioscan.inference import Tensors, check_tensors
+from cardioscan.backends.inference import Tensors, check_tensors
+from cardioscan.backends.specs import SPECS
+from cardioscan.imaging.images import ImageSource
 from cardioscan.pipeline import Digitization, Digitizer, DigitizerOptions
-from cardioscan.specs import SPECS
 from cardioscan_client.connection import (
     TritonOptions,
     client_arguments,

@@ -12,12 +12,12 @@ from typing import Any, Final, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from cardioscan.backends.inference import Tensors, check_tensors
+from cardioscan.backends.specs import SPECS
 from cardioscan.errors import ServerUnavailableError, ServingError
-from cardioscan.images import ImageSource
-from cardioscan.inference import Tensors, check_tensors
+from cardioscan.imaging.images import ImageSource
 from cardioscan.pipeline import Digitization, Digitizer, DigitizerOptions, import_stages
 from cardioscan.record import EcgRecord
-from cardioscan.specs import SPECS
 from cardioscan_client.connection import (
     RECONNECT_PAUSE_S,
     TritonOptions,

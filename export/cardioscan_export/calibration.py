@@ -1,4 +1,4 @@
-"""Measuring the limits that eight-bit arithmetic needs (``cardioscan.quantization``), on pages like those to come."""
+"""Measuring the limits that eight-bit arithmetic needs (``cardioscan.backends.quantization``)."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-import cardioscan
+from cardioscan.backends import inference
+from cardioscan.backends.inference import Tensors, check_tensors, openvino_core
+from cardioscan.backends.quantization import measuring
+from cardioscan.backends.specs import SPECS, check_model_file, find_model_file
 from cardioscan.errors import MissingDependencyError, ModelError
-from cardioscan.inference import Tensors, check_tensors, openvino_core
 from cardioscan.pipeline import Digitizer
-from cardioscan.quantization import measuring
-from cardioscan.specs import SPECS, check_model_file, find_model_file
 
 NETWORKS: Final = ("label_detector", "grid_rectifier", "waveform_extractor")
 """The networks that are computed in eight bits. The source classifier takes a hundredth of a page's time."""
 
-FILE: Final = Path(cardioscan.__file__).with_name("int8.json")
+FILE: Final = Path(inference.__file__).with_name("int8.json")
 """Where the limits of the released networks stand."""
 
 

@@ -3,7 +3,7 @@
 ``cardioscan_export.repository`` copies this file beside ``model.onnx``, with ``quantization.py`` and what that needs;
 Triton runs it, nothing imports it. It needs NumPy and OpenVINO or ONNX Runtime and no CardioScan, so that the
 repository stands on its own. Which of the two is
-taken, and how it is set, is as in ``cardioscan.inference``: a page is to give the same signals here and there.
+taken, and how it is set, is as in ``cardioscan.backends.inference``: a page is to give the same signals here and there.
 """
 
 from __future__ import annotations

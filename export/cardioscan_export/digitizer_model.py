@@ -24,7 +24,8 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 from numpy.typing import NDArray
 
-from cardioscan.digitization import PROFILES
+from cardioscan.backends.inference import Tensors, check_tensors
+from cardioscan.backends.specs import DIGITIZER, PAGE_PARAMETER, PROFILE_PARAMETER, SPECS, NetworkSpec, PipelineSpec
 from cardioscan.errors import (
     DeadlineExceededError,
     ModelContractError,
@@ -33,11 +34,10 @@ from cardioscan.errors import (
     ServingError,
 )
 from cardioscan.formats import select_writers
-from cardioscan.images import ImageLimits
-from cardioscan.inference import Tensors, check_tensors
+from cardioscan.imaging.images import ImageLimits
+from cardioscan.options import PROFILES
 from cardioscan.pipeline import Digitizer, DigitizerOptions, import_stages
 from cardioscan.record import EcgRecord
-from cardioscan.specs import DIGITIZER, PAGE_PARAMETER, PROFILE_PARAMETER, SPECS, NetworkSpec, PipelineSpec
 from cardioscan_export.cpu_model import silence_capsules
 from cardioscan_export.pbtxt import contract_differences
 

@@ -17,8 +17,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from cardioscan.backends.specs import SPECS
 from cardioscan.errors import EngineError
-from cardioscan.specs import SPECS
 from cardioscan_export.repository import RepositoryOptions, WrittenModel, plan_command
 
 TRTEXEC_PLACES: Final = ("/usr/src/tensorrt/bin/trtexec", "/opt/tensorrt/bin/trtexec")

@@ -12,7 +12,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
-from cardioscan.specs import NetworkSpec
+from cardioscan.backends.specs import NetworkSpec
 
 OPSET: Final = 18
 FLOAT16_PREFIX: Final = "network."

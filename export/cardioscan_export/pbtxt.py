@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from cardioscan.specs import NetworkSpec, PipelineSpec, TensorSpec
+from cardioscan.backends.specs import NetworkSpec, PipelineSpec, TensorSpec
 
 TRITON_TYPES: Final = {"uint8": "TYPE_UINT8", "float32": "TYPE_FP32", "float16": "TYPE_FP16"}
 """NumPy dtypes by the names that ``config.pbtxt`` has for them."""

@@ -9,8 +9,7 @@ from pathlib import Path
 import onnx
 import torch
 
-import cardioscan
-from cardioscan import specs
+from cardioscan.backends import specs
 from cardioscan.errors import ModelError
 from cardioscan.networks.models import build_network
 from cardioscan.training.weights import blend_weights, load_checkpoint, load_pieces, load_released
@@ -94,7 +93,7 @@ def export_network(
         "validation": {key: round(float(value), 4) for key, value in figures.items()},
         **blended,
     }
-    _update_manifest(Path(manifest) if manifest else Path(cardioscan.__file__).parent / "released.json", name, notes)
+    _update_manifest(Path(manifest) if manifest else Path(specs.__file__).with_name("released.json"), name, notes)
     return ReleasedModel(name, path, config, digest, size)
 
 

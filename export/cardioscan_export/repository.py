@@ -21,10 +21,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
-from cardioscan import quantization
-from cardioscan.errors import MissingDependencyError, ModelError
-from cardioscan.inference import limits_of
-from cardioscan.specs import (
+from cardioscan.backends import quantization
+from cardioscan.backends.inference import limits_of
+from cardioscan.backends.specs import (
     DIGITIZER,
     SPECS,
     NetworkSpec,
@@ -32,6 +31,7 @@ from cardioscan.specs import (
     file_sha256,
     find_model_file,
 )
+from cardioscan.errors import MissingDependencyError, ModelError
 from cardioscan_export.pbtxt import TRITON_TYPES, parameter, queue, tensors
 
 FLAVOURS: Final = ("onnxruntime", "tensorrt", "cpu")
@@ -70,11 +70,12 @@ class RepositoryOptions:
     Attributes:
         flavour: one of ``FLAVOURS``.
         precision: one of ``PRECISIONS``; the flavour ``cpu`` has float32 only.
-        arithmetic: what the flavour ``cpu`` computes in where OpenVINO is there; ``cardioscan.inference.Arithmetic``.
+        arithmetic: what the flavour ``cpu`` computes in where OpenVINO is there, see
+            ``cardioscan.backends.inference.Arithmetic``.
         threads: threads of the arithmetic per network on a CPU; 0 uses all cores.
         digitizers: processes of ``ecg_digitizer``, each with one page at a time; 0 leaves it out, for a server whose
             Python has no CardioScan.
-        profile: what ``ecg_digitizer`` works by where a request names none; of ``cardioscan.digitization.PROFILES``.
+        profile: what ``ecg_digitizer`` works by where a request names none; of ``cardioscan.options.PROFILES``.
         compute_capabilities: GPUs that the plans of the flavour ``tensorrt`` are for.
         tensorrt_version: TensorRT that builds and runs these plans.
         engine_cache: folder on the server for engines and timings of TensorRT.

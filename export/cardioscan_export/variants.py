@@ -12,8 +12,8 @@ from typing import Final
 
 import onnx
 
+from cardioscan.backends.specs import SPECS, NetworkSpec, check_model_file, find_model_file
 from cardioscan.errors import ModelError
-from cardioscan.specs import SPECS, NetworkSpec, check_model_file, find_model_file
 from cardioscan_export.float16 import to_float16
 from cardioscan_export.folding import fold
 from cardioscan_export.lint import Finding, lint

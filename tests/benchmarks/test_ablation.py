@@ -23,10 +23,10 @@ from benchmarks.ablation import (
 )
 from benchmarks.accuracy import Page
 from cardioscan import Digitizer, DigitizerOptions, EcgRecord
+from cardioscan.backends.inference import Tensors
 from cardioscan.errors import StageError
-from cardioscan.inference import Tensors
-from cardioscan.measure import compare, refused_page
-from cardioscan.page import STANDARD_PAGE
+from cardioscan.evaluate.measure import compare, refused_page
+from cardioscan.page.template import STANDARD_PAGE
 from cardioscan.synthesis.dataset import RenderedPage, render_page
 from cardioscan.synthesis.simulator import SimulatedSignals
 from cardioscan.synthesis.views import label_map

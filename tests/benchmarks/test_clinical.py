@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.clinical import MEASURES, clinical_rows
-from cardioscan.clinical import MEASURES as NAMES
-from cardioscan.clinical import ClinicalComparison, ClinicalMeasures
-from cardioscan.page import LEADS
+from cardioscan.evaluate.clinical import MEASURES as NAMES
+from cardioscan.evaluate.clinical import ClinicalComparison, ClinicalMeasures
+from cardioscan.page.template import LEADS
 
 
 def test_rows_are_in_units_that_two_decimals_show() -> None:

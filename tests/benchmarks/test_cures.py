@@ -21,9 +21,9 @@ from benchmarks.cures import (
     offsets_mv,
     settled,
 )
-from cardioscan.evaluation import only_printed
-from cardioscan.measure import compare
-from cardioscan.page import LEAD_INDEX, LEADS, STANDARD_PAGE
+from cardioscan.evaluate.evaluation import only_printed
+from cardioscan.evaluate.measure import compare
+from cardioscan.page.template import LEAD_INDEX, LEADS, STANDARD_PAGE
 from cardioscan.synthesis.simulator import SimulatedSignals
 
 Floats = NDArray[np.float64]

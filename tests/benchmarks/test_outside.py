@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.outside import ReplayingBackend, measure_outside
 from cardioscan import DigitizerOptions
-from cardioscan.inference import Tensors
+from cardioscan.backends.inference import Tensors
 
 
 class Counting:

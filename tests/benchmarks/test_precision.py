@@ -16,9 +16,9 @@ from onnx import TensorProto, numpy_helper, parser  # noqa: E402
 from benchmarks.accuracy import Page  # noqa: E402
 from benchmarks.half import rounded  # noqa: E402
 from benchmarks.precision import UNITS, ComparingBackend, Distance, page_row, pages_of  # noqa: E402
-from cardioscan.evaluation import only_printed  # noqa: E402
-from cardioscan.inference import Tensors  # noqa: E402
-from cardioscan.specs import SPECS  # noqa: E402
+from cardioscan.backends.inference import Tensors  # noqa: E402
+from cardioscan.backends.specs import SPECS  # noqa: E402
+from cardioscan.evaluate.evaluation import only_printed  # noqa: E402
 from cardioscan.synthesis.simulator import SimulatedSignals  # noqa: E402
 from cardioscan_export.float16 import to_float16  # noqa: E402
 

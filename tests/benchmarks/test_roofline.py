@@ -22,7 +22,7 @@ from benchmarks.roofline import (  # noqa: E402
     measured_s,
     this_machine,
 )
-from cardioscan.specs import NetworkSpec, TensorSpec  # noqa: E402
+from cardioscan.backends.specs import NetworkSpec, TensorSpec  # noqa: E402
 
 SHAPES = {
     "w": (8, 3, 3, 3),

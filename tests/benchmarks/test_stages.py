@@ -20,9 +20,9 @@ from benchmarks.stages import (
     with_lattice,
 )
 from cardioscan import DigitizerOptions, EcgRecord
-from cardioscan.measure import compare, refused_page
-from cardioscan.page import STANDARD_PAGE
-from cardioscan.plausibility import names_in_place
+from cardioscan.evaluate.measure import compare, refused_page
+from cardioscan.page.template import STANDARD_PAGE
+from cardioscan.postprocess.plausibility import names_in_place
 from cardioscan.run import PageRun
 from cardioscan.synthesis.dataset import RenderedPage, render_page
 from cardioscan.synthesis.simulator import SimulatedSignals

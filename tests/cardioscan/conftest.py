@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from cardioscan.page import STANDARD_PAGE
+from cardioscan.page.template import STANDARD_PAGE
 
 
 @pytest.fixture(scope="session")

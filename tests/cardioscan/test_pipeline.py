@@ -13,15 +13,15 @@ import pytest
 from numpy.typing import NDArray
 
 from cardioscan import Digitizer, EcgRecord
-from cardioscan.digitization import PROFILES, DigitizerOptions
+from cardioscan.backends.inference import OnnxBackend, Tensors
+from cardioscan.backends.specs import SPECS
 from cardioscan.errors import CardioscanError
-from cardioscan.evaluation import compare
-from cardioscan.inference import OnnxBackend, Tensors
-from cardioscan.page import STANDARD_PAGE
-from cardioscan.phase import measure_displacement
+from cardioscan.evaluate.evaluation import compare
+from cardioscan.flatten.phase import measure_displacement
+from cardioscan.options import PROFILES, DigitizerOptions
+from cardioscan.page.template import STANDARD_PAGE
 from cardioscan.pipeline import Digitization
 from cardioscan.plots import overlay_of
-from cardioscan.specs import SPECS
 from cardioscan.synthesis.capture import desk
 from cardioscan.synthesis.dataset import render_page
 from cardioscan.synthesis.simulator import SimulatedSignals

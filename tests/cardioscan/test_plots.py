@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cardioscan.errors import CardioscanError, MissingDependencyError
-from cardioscan.evaluation import only_printed
-from cardioscan.page import STANDARD_PAGE
+from cardioscan.evaluate.evaluation import only_printed
+from cardioscan.page.template import STANDARD_PAGE
 from cardioscan.plots import draw_overlay, overlay_of, plot_comparison, plot_record
 from cardioscan.record import EcgRecord, Reason
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cardioscan.digitization import DigitizerOptions
-from cardioscan.inference import OnnxBackend
-from cardioscan.page import STANDARD_PAGE
+from cardioscan.backends.inference import OnnxBackend
+from cardioscan.options import DigitizerOptions
+from cardioscan.page.template import STANDARD_PAGE
 from cardioscan.run import PageRun
 from cardioscan.synthesis.flat import lay_out
 from cardioscan.synthesis.signals import open_signals

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cardioscan.specs import SPECS, NetworkSpec
+from cardioscan.backends.specs import SPECS, NetworkSpec
 from cardioscan_client.serve import ServerOptions, TritonServer
 from cardioscan_export.repository import RepositoryOptions, config_pbtxt, write_repository
 

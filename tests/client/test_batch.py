@@ -20,8 +20,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cardioscan.digitization import PROFILES, DigitizerOptions
 from cardioscan.errors import CardioscanError, FormatError, ModelError, RefusalCode
+from cardioscan.options import PROFILES, DigitizerOptions
 from cardioscan.record import EcgRecord, Outcome, Reason
 from cardioscan_client.batch import BatchOptions, PageResult, check_formats, make_digitizer, run_batch
 from cardioscan_client.commands._shared import PROFILES as COMMAND_LINE_PROFILES

@@ -16,10 +16,10 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 import cardioscan
+from cardioscan.backends.specs import SPECS, find_model_file
 from cardioscan.formats import format_names, read_signals
-from cardioscan.page import LEADS
+from cardioscan.page.template import LEADS
 from cardioscan.record import EcgRecord
-from cardioscan.specs import SPECS, find_model_file
 from cardioscan_client.cli import main
 
 ROOT = Path(__file__).resolve().parents[2]

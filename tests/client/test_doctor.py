@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from cardioscan.backends.inference import OnnxBackend
+from cardioscan.backends.specs import SPECS
 from cardioscan.errors import ModelError
-from cardioscan.inference import OnnxBackend
-from cardioscan.specs import SPECS
 from cardioscan_client.cli import main
 from cardioscan_client.doctor import NOTE, OK, TROUBLE, engine, gpu, networks, packages, probe
 from cardioscan_client.serve import TritonServer

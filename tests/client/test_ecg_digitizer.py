@@ -19,11 +19,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cardioscan.backends.specs import DIGITIZER, SPECS
 from cardioscan.errors import CardioscanError, ModelContractError, ServerUnavailableError
 from cardioscan.formats import read_signals
 from cardioscan.pipeline import Digitizer, DigitizerOptions
 from cardioscan.record import EcgRecord, Outcome
-from cardioscan.specs import DIGITIZER, SPECS
 from cardioscan_client.connection import TritonOptions
 from cardioscan_client.remote import RemoteDigitizer, digitize_remote
 from cardioscan_client.serve import TritonServer

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cardioscan.backends.specs import DIGITIZER, SPECS
 from cardioscan.errors import (
     DeadlineExceededError,
     ModelContractError,
@@ -22,7 +23,6 @@ from cardioscan.errors import (
     ServerUnavailableError,
     ServingError,
 )
-from cardioscan.specs import DIGITIZER, SPECS
 from cardioscan_client.connection import TritonOptions
 from cardioscan_client.faults import Cause, classify
 from cardioscan_client.remote import RemoteDigitizer

@@ -21,8 +21,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cardioscan.backends.specs import SPECS
 from cardioscan.errors import ModelContractError, ServerUnavailableError
-from cardioscan.specs import SPECS
 from cardioscan_client.batch import BatchOptions, run_batch
 from cardioscan_client.connection import TritonOptions
 from cardioscan_client.serve import ServerOptions, TritonServer

@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from cardioscan.backends.specs import SPECS
 from cardioscan.errors import MissingDependencyError, ServerStartError
-from cardioscan.specs import SPECS
 from cardioscan_client.cli import main
 from cardioscan_client.serve import ServerOptions, TritonServer, find_triton
 

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 
 from benchmarks.serving_wire import CountingProxy
+from cardioscan.backends.specs import SPECS
 from cardioscan.errors import DeadlineExceededError, ServerOverloadedError, ServerUnavailableError, ServingError
-from cardioscan.specs import SPECS
 from cardioscan_client import shared_memory
 from cardioscan_client.connection import TritonOptions, is_on_this_machine
 from cardioscan_client.deadline import page_deadline

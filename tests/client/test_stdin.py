@@ -23,7 +23,7 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from cardioscan.errors import RefusalCode
-from cardioscan.images import ImageLimits, count_pages
+from cardioscan.imaging.images import ImageLimits, count_pages
 from cardioscan.record import EcgRecord, Outcome
 from cardioscan_client.batch import BatchOptions, run_batch
 from cardioscan_client.cli import main

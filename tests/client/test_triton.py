@@ -16,6 +16,8 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
+from cardioscan.backends.inference import InferenceBackend, OnnxBackend
+from cardioscan.backends.specs import SPECS, TensorSpec
 from cardioscan.errors import (
     CardioscanError,
     DeadlineExceededError,
@@ -26,9 +28,7 @@ from cardioscan.errors import (
     ServerUnavailableError,
 )
 from cardioscan.formats import read_signals
-from cardioscan.inference import InferenceBackend, OnnxBackend
 from cardioscan.pipeline import Digitizer, DigitizerOptions
-from cardioscan.specs import SPECS, TensorSpec
 from cardioscan_client.batch import BatchOptions, PageJob, PageRunner
 from cardioscan_client.cli import main
 from cardioscan_client.connection import TritonOptions, message_limit

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cardioscan.backends.inference import OnnxBackend
+from cardioscan.backends.specs import SPECS
 from cardioscan.errors import DeadlineExceededError, ModelContractError, ServerUnavailableError
-from cardioscan.inference import OnnxBackend
-from cardioscan.specs import SPECS
 from cardioscan_client.connection import TritonOptions
 from cardioscan_client.serve import ServerOptions, TritonServer
 from cardioscan_client.triton_aio import AsyncDigitizer, AsyncTritonBackend

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cardioscan.specs import SPECS, NetworkSpec, find_model_file
+from cardioscan.backends.specs import SPECS, NetworkSpec, find_model_file
 
 
 @pytest.fixture(scope="session")

@@ -10,10 +10,10 @@ import pytest
 
 pytest.importorskip("openvino", reason="needs openvino (extra 'openvino')")
 
+from cardioscan.backends.inference import limits_of  # noqa: E402
+from cardioscan.backends.specs import SPECS  # noqa: E402
 from cardioscan.errors import ModelError  # noqa: E402
-from cardioscan.images import load_image  # noqa: E402
-from cardioscan.inference import limits_of  # noqa: E402
-from cardioscan.specs import SPECS  # noqa: E402
+from cardioscan.imaging.images import load_image  # noqa: E402
 from cardioscan_export.calibration import NETWORKS, calibrate  # noqa: E402
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "page-photo.jpg"

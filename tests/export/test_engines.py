@@ -12,8 +12,8 @@ from click.testing import CliRunner
 pytest.importorskip("onnx", reason="the package onnx (extra 'export') is not installed")
 pytest.importorskip("onnxscript", reason="the package onnxscript (extra 'export') is not installed")
 
+from cardioscan.backends.specs import SPECS  # noqa: E402
 from cardioscan.errors import EngineError  # noqa: E402
-from cardioscan.specs import SPECS  # noqa: E402
 from cardioscan_client.cli import main  # noqa: E402
 from cardioscan_export.engines import Machine, build_plans, find_machine, for_machine, version_of  # noqa: E402
 from cardioscan_export.repository import RepositoryOptions, WrittenModel  # noqa: E402

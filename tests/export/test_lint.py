@@ -13,7 +13,7 @@ onnx = pytest.importorskip("onnx", reason="the package onnx (extra 'export') is 
 pytest.importorskip("onnxscript", reason="the package onnxscript (extra 'export') is not installed")
 from onnx import numpy_helper, parser  # noqa: E402
 
-from cardioscan.specs import find_model_file  # noqa: E402
+from cardioscan.backends.specs import find_model_file  # noqa: E402
 from cardioscan_client.cli import main  # noqa: E402
 from cardioscan_export.lint import CONTROL_FLOW, DATA_DEPENDENT, SUPPORTED, lint  # noqa: E402
 

@@ -14,11 +14,11 @@ pytest.importorskip("timm", reason="the package timm (extra 'train') is not inst
 onnx = pytest.importorskip("onnx", reason="the package onnx (extra 'export') is not installed")
 pytest.importorskip("onnxscript", reason="the package onnxscript (extra 'export') is not installed")
 
-from cardioscan.alignment import letterbox  # noqa: E402
+from cardioscan.backends.inference import OnnxBackend  # noqa: E402
+from cardioscan.backends.specs import SPECS, find_model_file  # noqa: E402
 from cardioscan.errors import ModelError  # noqa: E402
-from cardioscan.inference import OnnxBackend  # noqa: E402
+from cardioscan.locate.alignment import letterbox  # noqa: E402
 from cardioscan.networks.models import build_network  # noqa: E402
-from cardioscan.specs import SPECS, find_model_file  # noqa: E402
 from cardioscan.synthesis.dataset import render_page  # noqa: E402
 from cardioscan.synthesis.simulator import SimulatedSignals  # noqa: E402
 from cardioscan.synthesis.views import source_thumbnail  # noqa: E402
@@ -151,7 +151,7 @@ def test_the_command_reads_a_folder_of_pieces(tmp_path: Path, monkeypatch: pytes
     save_pieces(tmp_path / "out", network.state_dict(), 9)
     package = tmp_path / "package"
     package.mkdir()
-    monkeypatch.setattr("cardioscan.__file__", str(package / "__init__.py"))  # where the manifest goes
+    monkeypatch.setattr("cardioscan.backends.specs.__file__", str(package / "specs.py"))  # where the manifest goes
     arguments = ["export", "label_detector", "--checkpoint", str(tmp_path / "out"), "-o", str(tmp_path / "repository")]
     result = CliRunner().invoke(main, arguments, catch_exceptions=False)
     assert result.exit_code == 0, result.output

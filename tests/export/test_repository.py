@@ -18,9 +18,9 @@ model_config_pb2 = pytest.importorskip(
 onnx = pytest.importorskip("onnx", reason="the package onnx (extra 'export') is not installed")
 pytest.importorskip("onnxscript", reason="the package onnxscript (extra 'export') is not installed")
 
+from cardioscan.backends.inference import limits_of  # noqa: E402
+from cardioscan.backends.specs import DIGITIZER, SPECS, file_sha256, find_model_file  # noqa: E402
 from cardioscan.errors import ModelError  # noqa: E402
-from cardioscan.inference import limits_of  # noqa: E402
-from cardioscan.specs import DIGITIZER, SPECS, file_sha256, find_model_file  # noqa: E402
 from cardioscan_client.cli import main  # noqa: E402
 from cardioscan_export.pbtxt import contract_differences  # noqa: E402
 from cardioscan_export.repository import (  # noqa: E402

@@ -16,8 +16,8 @@ pytest.importorskip("onnxscript", reason="the package onnxscript (extra 'export'
 import onnxruntime  # noqa: E402
 from onnx import TensorProto, numpy_helper, parser  # noqa: E402
 
+from cardioscan.backends.specs import SPECS, TensorSpec, find_model_file  # noqa: E402
 from cardioscan.errors import ModelError  # noqa: E402
-from cardioscan.specs import SPECS, TensorSpec, find_model_file  # noqa: E402
 from cardioscan_export.float16 import to_float16  # noqa: E402
 from cardioscan_export.folding import fold, value_types  # noqa: E402
 from cardioscan_export.lint import lint  # noqa: E402

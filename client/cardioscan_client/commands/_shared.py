@@ -12,7 +12,7 @@ OK, NOT_ALL, WRONG_CALL, INTERRUPTED = 0, 1, 2, 130
 
 
 PROFILES = ("fast", "balanced", "accurate")
-"""Those of ``cardioscan.digitization``, which would bring NumPy with it; a test holds them together."""
+"""Those of ``cardioscan.options``, which would bring NumPy with it; a test holds them together."""
 
 profile_option = click.option(
     "--profile",

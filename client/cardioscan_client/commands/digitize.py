@@ -113,7 +113,7 @@ def digitize(
     # Before NumPy is imported, here and in the workers: the threads of its linear algebra would fight with the networks
     # for the cores.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    from cardioscan.images import expand_inputs
+    from cardioscan.imaging.images import expand_inputs
     from cardioscan_client.batch import BatchOptions, check_formats, run_batch
     from cardioscan_client.naming import printable, safe_stem, unique_stems
     from cardioscan_client.pool import available_cpus, default_jobs

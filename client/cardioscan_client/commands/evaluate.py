@@ -61,7 +61,7 @@ def evaluate(
       cardioscan evaluate out/00012.csv truth/00012.hea --json
       cardioscan evaluate out/ truth/ --report report.html
     """
-    from cardioscan.evaluation import evaluate_paths
+    from cardioscan.evaluate.evaluation import evaluate_paths
     from cardioscan_client.naming import printable
     from cardioscan_client.report import print_evaluation, progress_bar
 

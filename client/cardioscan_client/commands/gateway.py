@@ -102,7 +102,7 @@ def gateway(
     ):
         require(module, "gateway", "Serving over gRPC", package)
 
-    from cardioscan.images import ImageLimits
+    from cardioscan.imaging.images import ImageLimits
     from cardioscan.pipeline import DigitizerOptions
     from cardioscan_client.gateway.log import log_to_stderr
     from cardioscan_client.gateway.options import GatewayOptions
@@ -168,8 +168,8 @@ def _backend(upstream: dict[str, Any], timeout: float, pipeline: Any) -> Any:
         return _connected(options, upstream["server_wait"])
     import numpy as np
 
-    from cardioscan.inference import OnnxBackend
-    from cardioscan.specs import SPECS
+    from cardioscan.backends.inference import OnnxBackend
+    from cardioscan.backends.specs import SPECS
 
     backend = OnnxBackend(pipeline.models, pipeline.threads, engine=pipeline.engine, arithmetic=pipeline.arithmetic)
     for name, spec in SPECS.items():  # a missing file should show now, and not at the first page

@@ -55,7 +55,7 @@ def repository(output: Path, models: Path | None, capabilities: tuple[str, ...],
       cardioscan repository --flavour tensorrt --precision float16 --compute-capability 8.9 -o served/
       cardioscan repository --flavour tensorrt --precision float16 --build -o served/
     """
-    from cardioscan.specs import SPECS
+    from cardioscan.backends.specs import SPECS
     from cardioscan_client.naming import printable
     from cardioscan_export.engines import build_plans, find_machine, for_machine
     from cardioscan_export.repository import RepositoryOptions, plan_command, write_repository

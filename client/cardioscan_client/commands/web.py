@@ -84,9 +84,9 @@ def web(
     """
     for module, package in _NEEDED.items():
         require(module, "web", "The web page", package)
-    from cardioscan.images import ImageLimits
+    from cardioscan.backends.specs import SPECS, find_model_file
+    from cardioscan.imaging.images import ImageLimits
     from cardioscan.pipeline import Digitizer, DigitizerOptions, import_stages
-    from cardioscan.specs import SPECS, find_model_file
     from cardioscan_client.web.options import WebOptions
     from cardioscan_client.web.run import run_web
 

@@ -9,7 +9,7 @@ from google.protobuf import json_format, struct_pb2
 from numpy.typing import NDArray
 
 from cardioscan.errors import InvalidRecordError
-from cardioscan.page import LEADS, SAMPLING_RATE_HZ
+from cardioscan.page.template import LEADS, SAMPLING_RATE_HZ
 from cardioscan.record import SHAPE, Calibration, EcgRecord, ModelUse, Outcome, Reason
 from cardioscan_client.gateway.v1 import digitizer_pb2 as pb
 

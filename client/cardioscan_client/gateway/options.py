@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from cardioscan.images import ImageLimits
+from cardioscan.imaging.images import ImageLimits
 
 SERVICE: Final = "cardioscan.v1.DigitizerService"
 """Full name of the service, for health checks and reflection."""

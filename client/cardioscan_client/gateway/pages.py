@@ -9,9 +9,9 @@ from typing import Any, Final
 
 from numpy.typing import NDArray
 
+from cardioscan.backends.inference import InferenceBackend, Tensors
 from cardioscan.errors import ImageError, PageCancelledError, RefusalCode, StageError
-from cardioscan.images import count_pages
-from cardioscan.inference import InferenceBackend, Tensors
+from cardioscan.imaging.images import count_pages
 from cardioscan.pipeline import Digitizer, DigitizerOptions, import_stages
 from cardioscan.record import EcgRecord, Outcome
 from cardioscan_client.deadline import Deadline, page_deadline

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from cardioscan.errors import CardioscanError, ImageError, RefusalCode
-from cardioscan.geometry import Floats
-from cardioscan.images import count_pages
+from cardioscan.imaging.geometry import Floats
+from cardioscan.imaging.images import count_pages
 from cardioscan.pipeline import Digitization, Digitizer
 from cardioscan.record import EcgRecord, Outcome, Reason
 from cardioscan_client.gateway.metrics import Metrics

@@ -6,7 +6,7 @@ import ipaddress
 from dataclasses import dataclass, field
 from typing import Final
 
-from cardioscan.images import ImageLimits
+from cardioscan.imaging.images import ImageLimits
 
 LOCAL_NAMES: Final = ("localhost", "127.0.0.1", "[::1]")
 """Host names by which a browser on this machine asks for it."""

@@ -9,10 +9,10 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, Field
 
-from cardioscan.clinical import measure_clinical
-from cardioscan.editing import edit_from_json
 from cardioscan.errors import EditError
-from cardioscan.placement import checked_corners
+from cardioscan.evaluate.clinical import measure_clinical
+from cardioscan.locate.corners import checked_corners
+from cardioscan.postprocess.editing import edit_from_json
 from cardioscan.record import Outcome
 from cardioscan_client.web.jobs import Jobs
 from cardioscan_client.web.pictures import CAPTIONS

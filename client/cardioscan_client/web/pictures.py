@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cardioscan.geometry import Floats
+from cardioscan.imaging.geometry import Floats
 from cardioscan.pipeline import Digitization
 from cardioscan.plots import draw_overlay
 

@@ -10,14 +10,14 @@ from typing import Any, Final
 
 import numpy as np
 
-from cardioscan.editing import Edit, apply_edits
 from cardioscan.errors import FormatError, MissingDependencyError
 from cardioscan.formats import select_writers, writers
-from cardioscan.geometry import Floats, homography_dlt, transform_points
-from cardioscan.outline import find_outline
-from cardioscan.page import LEADS, STANDARD_PAGE, PageTemplate
+from cardioscan.imaging.geometry import Floats, homography_dlt, transform_points
+from cardioscan.locate.corners import sheet_corners
+from cardioscan.locate.outline import find_outline
+from cardioscan.page.template import LEADS, STANDARD_PAGE, PageTemplate
 from cardioscan.pipeline import Digitization
-from cardioscan.placement import sheet_corners
+from cardioscan.postprocess.editing import Edit, apply_edits
 from cardioscan.record import EcgRecord, Outcome, Reason
 from cardioscan_client.web.pictures import draw_pictures
 from cardioscan_client.web.problems import Problem, for_people

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from cardioscan.page import LEAD_INDEX, SAMPLING_RATE_HZ, STANDARD_PAGE
+from cardioscan.page.template import LEAD_INDEX, SAMPLING_RATE_HZ, STANDARD_PAGE
 from cardioscan.record import Calibration, EcgRecord, ModelUse, Reason
 
 

@@ -7,10 +7,10 @@ import pytest
 torch = pytest.importorskip("torch", reason="the package torch (extra 'train') is not installed")
 pytest.importorskip("timm", reason="the package timm (extra 'train') is not installed")
 
+from cardioscan.backends.specs import SPECS  # noqa: E402
 from cardioscan.networks.blocks import FoldedUNet, coordinate_map  # noqa: E402
 from cardioscan.networks.models import build_network, nominal_lattice  # noqa: E402
-from cardioscan.page import STANDARD_PAGE  # noqa: E402
-from cardioscan.specs import SPECS  # noqa: E402
+from cardioscan.page.template import STANDARD_PAGE  # noqa: E402
 
 
 @pytest.mark.parametrize("name", list(SPECS))

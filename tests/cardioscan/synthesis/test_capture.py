@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cardioscan.errors import CardioscanError
-from cardioscan.page import STANDARD_PAGE
+from cardioscan.page.template import STANDARD_PAGE
 from cardioscan.synthesis.capture import CaptureGeometry, bend_paper, view_homography
 from cardioscan.synthesis.dataset import render_page, synthesize
 from cardioscan.synthesis.flat import Region, lay_out

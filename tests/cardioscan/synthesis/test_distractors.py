@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cardioscan.page import STANDARD_PAGE
+from cardioscan.page.template import STANDARD_PAGE
 from cardioscan.synthesis.distractors import DISTRACTORS
 
 

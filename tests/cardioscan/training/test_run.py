@@ -47,7 +47,7 @@ def test_unknown_network_and_missing_checkpoint_are_explained(tmp_path: Path) ->
 
 
 def test_a_file_of_another_network_is_refused() -> None:
-    from cardioscan.specs import find_model_file
+    from cardioscan.backends.specs import find_model_file
 
     path = find_model_file("label_detector", missing_ok=True)
     assert path is not None, "the repository must hold the released label_detector"

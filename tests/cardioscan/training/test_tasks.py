@@ -5,7 +5,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from cardioscan.page import SAMPLING_RATE_HZ, STANDARD_PAGE  # noqa: E402
+from cardioscan.page.template import SAMPLING_RATE_HZ, STANDARD_PAGE  # noqa: E402
 from cardioscan.synthesis.flat import Region  # noqa: E402
 from cardioscan.synthesis.simulator import SimulatedSignals  # noqa: E402
 from cardioscan.training.tasks import (  # noqa: E402

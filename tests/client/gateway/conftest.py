@@ -15,10 +15,10 @@ import pytest
 pytest.importorskip("grpc_health", reason="the package grpcio-health-checking (extra 'gateway') is not installed")
 pytest.importorskip("prometheus_client", reason="the package prometheus-client (extra 'gateway') is not installed")
 
-from cardioscan.inference import OnnxBackend, Tensors
+from cardioscan.backends.inference import OnnxBackend, Tensors
+from cardioscan.backends.specs import SPECS
 from cardioscan.pipeline import DigitizerOptions
 from cardioscan.record import EcgRecord, Reason
-from cardioscan.specs import SPECS
 from cardioscan_client.gateway.client import DigitizerClient
 from cardioscan_client.gateway.options import GatewayOptions
 from cardioscan_client.gateway.pages import PageAnswer, PageDigitizer, PageFunction, Ticket

@@ -24,7 +24,7 @@ from cardioscan.errors import (
     ServingError,
     StageError,
 )
-from cardioscan.images import ImageLimits
+from cardioscan.imaging.images import ImageLimits
 from cardioscan.pipeline import Digitizer, DigitizerOptions
 from cardioscan.record import Outcome
 from cardioscan_client.connection import TritonOptions

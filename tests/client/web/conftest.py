@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 
 from cardioscan import Digitizer
-from cardioscan.images import load_image
-from cardioscan.page import STANDARD_PAGE
+from cardioscan.imaging.images import load_image
+from cardioscan.page.template import STANDARD_PAGE
 from cardioscan.pipeline import Digitization, DigitizerOptions
 from cardioscan_client.web.options import WebOptions
 from cardioscan_client.web.run import address_of, listen, make_server

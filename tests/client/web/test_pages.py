@@ -13,8 +13,8 @@ import numpy as np
 import pypdfium2
 import pytest
 
-from cardioscan.evaluation import compare
-from cardioscan.page import LEADS
+from cardioscan.evaluate.evaluation import compare
+from cardioscan.page.template import LEADS
 from cardioscan_client.web.pictures import CAPTIONS
 
 

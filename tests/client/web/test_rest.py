@@ -23,9 +23,9 @@ from cardioscan.errors import (
     ServerOverloadedError,
     ServerUnavailableError,
 )
-from cardioscan.evaluation import compare
+from cardioscan.evaluate.evaluation import compare
 from cardioscan.formats import read_signals, writers
-from cardioscan.page import LEADS
+from cardioscan.page.template import LEADS
 from cardioscan_client.web.problems import problem_of
 
 

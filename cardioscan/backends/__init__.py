@@ -1,0 +1,1 @@
+"""What computes the networks: their specs, ONNX Runtime, OpenVINO, quantization, caches, threads."""

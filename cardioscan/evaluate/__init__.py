@@ -1,0 +1,1 @@
+"""Digitized signals against the truth."""

@@ -1,0 +1,1 @@
+"""From the picture to the flat page: its lattice of printed lines."""

@@ -1,0 +1,214 @@
+"""Refining the lattice by the profile of every single printed line.
+
+A smooth surface through the network's nodes, or the phase of the grid (:mod:`cardioscan.flatten.phase`), brings the
+lattice to within a pixel or two, but cannot follow a crease and keeps an error of a few tenths. The profile of each
+line (:mod:`cardioscan.flatten.line_profiles`) places single nodes to 0.03 to 0.1 px, and tells how sure each is. What
+is left to smooth is then decided by how well nodes are predicted by their neighbours.
+
+Two things pull lines away from the lattice and are undone:
+
+* ink beside a line: left out where it is known or darker than the lines are (:mod:`cardioscan.flatten.ink_mask`), and a
+  node that contradicts its neighbours has no say;
+* the printer's raster: pages drawn as pictures have their lines on whole pixels (``PageTemplate.raster_offsets``).
+  Whether a page shows that pattern is tested on the page itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from cardioscan.flatten.grid_waves import channel_range
+from cardioscan.flatten.ink_mask import off_ink
+from cardioscan.flatten.line_profiles import measure_lines
+from cardioscan.flatten.page_map import PageMap
+from cardioscan.imaging.geometry import Floats, median_of_known, slide_nodes
+from cardioscan.imaging.surfaces import robust_lattice, smooth_lattice, stiffest_that_predicts
+from cardioscan.page.template import STANDARD_PAGE, PageTemplate
+
+__all__ = ["Flattened", "LineReport", "refine_lines"]
+
+_STILL_PX: Final = 0.6
+"""Lines that are measured so far from where they were sampled (90 %) are measured again; a line is a px or two wide."""
+_FLOOR_PX: Final = 0.05
+_BELIEVED: Final = 0.3
+"""Stiffness of the surface against which single nodes are judged, and by how many px they may leave it."""
+_DOUBT_PX: Final = (3.0, 1.5)
+_OUTLIER_PX: Final = 0.8
+_ROUGHLY: Final = 6.0
+"""A node is doubted beyond ``_OUTLIER_PX``, or beyond so many times what those within ``_AROUND`` of it depart by: on
+crumpled paper all of them leave a stiff surface, and are right."""
+_AROUND: Final = 3
+_SUPPLE: Final = 1e-3
+_LADDER: Final = (1e-4, 1e-2, 1.0, 100.0, 1e5)
+_RASTER_SHARE: Final = 0.4
+_MIN_MEASURED: Final = 0.3
+
+
+@dataclass(frozen=True)
+class LineReport:
+    """What the refinement did.
+
+    Attributes:
+        applied: False where too few lines could be measured, and the nodes came back as they were.
+        measured: share of nodes with a measured line, in the worse of the two directions.
+        precision_px: median standard error of a single node's place, px of the reference frame, both directions.
+        moved_px: median distance that the nodes went, px of the reference frame.
+        raster: share of the printer's raster pattern found in the vertical and in the horizontal lines (1 = all of it).
+        ink_apart: whether ink was told from the lines by how dark it is.
+    """
+
+    applied: bool
+    measured: float
+    precision_px: float
+    moved_px: float
+    raster: tuple[float, float]
+    ink_apart: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Flattened:
+    """A flat page to measure on.
+
+    Attributes:
+        pixels: (height, width, 3) uint8, in the reference frame.
+        valid: (height, width) bool, inside the picture.
+    """
+
+    pixels: NDArray[np.uint8]
+    valid: NDArray[np.bool_]
+
+
+def refine_lines(
+    image: NDArray[np.uint8],
+    nodes: Floats,
+    template: PageTemplate = STANDARD_PAGE,
+    ink: NDArray[np.uint8] | None = None,
+    rounds: int = 2,
+    page: Flattened | None = None,
+    begun: Floats | None = None,
+) -> tuple[Floats, Floats | None, LineReport]:
+    """Move the nodes of a lattice onto the printed lines, one by one.
+
+    Args:
+        image: the picture, (H, W, 3) uint8, as :func:`cardioscan.flatten.page_map.soften` gives it.
+        nodes: (n_horizontal_lines, n_vertical_lines, 2) float64, (x, y) px of the picture, within about 3 px of the
+            page of the truth; smooth, since what is known about single nodes comes from here alone.
+        template: the printed page.
+        ink: (height, width) uint8 in that flat page: where trace is, 255 = certainly. It is left out, or a QRS beside
+            a line would pull it.
+        rounds: how often the page is measured at most; it is flattened anew in between. No further round follows one in
+            which lines were found where the page was sampled for them, or in which ink was neither known nor told from
+            lines. The displacement is always smoothed as a whole; how supple it may be is settled by the page in the
+            last round.
+        page: the flat page that the nodes give, or with ``begun`` those that came out then; None has it sampled.
+        begun: the displacement that an earlier call has come to, from the same nodes.
+
+    Returns:
+        The nodes, same shape; their displacement against ``nodes``, same shape, (x, y) px of the reference frame, None
+        where nothing was measured; and a report.
+    """
+    start = np.asarray(nodes, np.float64)
+    moved = begun
+    current = start if moved is None else start + slide_nodes(start, moved, template.grid_pitch)
+    report = LineReport(False, 0.0, float("nan"), 0.0, (0.0, 0.0), False)
+    for turn in range(rounds):
+        if page is None:
+            page_map = PageMap.of(current, template)
+            page = Flattened(page_map.sample(image), page_map.inside(image.shape))
+        dark, bright = channel_range(page.pixels)
+        open_, apart = off_ink(bright, page.valid, ink, template)
+        lines = [measure_lines(dark, open_, axis, template) for axis in (0, 1)]
+        known = [np.isfinite(variance) for _, variance in lines]
+        if min(float(there.mean()) for there in known) < _MIN_MEASURED:
+            break
+        still = [np.percentile(np.abs(at[there]), 90) < _STILL_PX for (at, _), there in zip(lines, known, strict=True)]
+        # Where nothing tells ink from lines, more rounds are for when it is known.
+        last = all(still) or turn == rounds - 1 or (ink is None and not apart)
+        before = np.zeros((*start.shape[:2], 2)) if moved is None else moved
+        surfaces = [
+            _surface(before[..., axis] + measured, variance, axis, template, last)
+            for axis, (measured, variance) in enumerate(lines)
+        ]
+        moved = np.stack([surface for surface, _ in surfaces], axis=-1)
+        current, page = start + slide_nodes(start, moved, template.grid_pitch), None
+        errors = [np.sqrt(np.median(variance[there])) for (_, variance), there in zip(lines, known, strict=True)]
+        report = LineReport(
+            True,
+            min(float(there.mean()) for there in known),
+            float(np.mean(errors)),
+            float(np.median(np.linalg.norm(moved, axis=-1))),
+            (round(surfaces[0][1], 3), round(surfaces[1][1], 3)),
+            apart,
+        )
+        if last:
+            break
+    return current, moved, report
+
+
+def _surface(total: Floats, variance: Floats, axis: int, template: PageTemplate, settle: bool) -> tuple[Floats, float]:
+    """Displacement of the nominal lattice (rows, columns) along one axis, and the share of the raster pattern.
+
+    With ``settle``, how stiff it is, is chosen by how well nodes are predicted by their neighbours; else it is supple.
+    """
+    share = 0.0
+    offsets = template.raster_offsets()
+    if offsets is not None:
+        pattern = np.broadcast_to(offsets[0] if axis == 0 else offsets[1][:, None], total.shape)
+        share = _pattern_share(total, pattern, variance, axis)
+        if share > _RASTER_SHARE:
+            total = total - pattern
+    weights = _believed(total, variance)
+    values = total[..., None]
+    smoothness = _SUPPLE
+    if settle:
+        fold = (np.arange(total.shape[0])[:, None] + np.arange(total.shape[1])) % 2
+        smoothness = stiffest_that_predicts(values, weights, fold, _LADDER, farthest=1.0, begin=0, both=False)
+    return smooth_lattice(values, weights + 1e-9, smoothness)[..., 0], share
+
+
+def _believed(total: Floats, variance: Floats) -> Floats:
+    """Weights (rows, columns) of measured nodes, 1 for a perfect one: by their variance, and by their neighbours."""
+    known = np.isfinite(variance)
+    weights = _precise(variance)
+    _, apart = robust_lattice(total[..., None], weights, _BELIEVED, _DOUBT_PX)
+    apart = np.minimum(apart, 10.0)
+    scale = np.maximum(_OUTLIER_PX, _ROUGHLY * _around(apart, known))
+    return np.where(known, weights / (1 + (apart / scale) ** 2) ** 2, 0.0)
+
+
+def _precise(variance: Floats) -> Floats:
+    """Weights (rows, columns) by the variance of a node's own measurement, 0 where there is none."""
+    return np.asarray(_FLOOR_PX**2 / (variance + _FLOOR_PX**2), np.float64)
+
+
+def _around(values: Floats, known: NDArray[np.bool_]) -> Floats:
+    """Median (rows, columns) of the known values within ``_AROUND`` nodes, 0 where there are none."""
+    side = 2 * _AROUND + 1
+    padded = np.pad(np.where(known, values, np.inf), _AROUND, constant_values=np.inf)
+    windows = np.sort(sliding_window_view(padded, (side, side)).reshape(*values.shape, -1), axis=-1)
+    middle = np.maximum(np.isfinite(windows).sum(axis=-1, keepdims=True) - 1, 0) // 2
+    median = np.take_along_axis(windows, middle, axis=-1)[..., 0]
+    return np.where(np.isfinite(median), median, 0.0)
+
+
+def _pattern_share(total: Floats, pattern: Floats, variance: Floats, axis: int) -> float:
+    """How much of the raster's pattern (rows, columns) the lines show beside what is smooth: 1 is all of it.
+
+    By the median of each line: nodes weighted by how well they agree with others would favour those where the paper's
+    own bends make up for the pattern.
+    """
+    both = np.stack([total, pattern], axis=-1)
+    # Smoothing is linear, so the rest for any factor is a combination of these two.
+    rough, ripple = np.moveaxis(both - smooth_lattice(both, _precise(variance) + 1e-9, 30.0), -1, 0)
+    known = np.isfinite(variance)
+    if axis == 1:
+        rough, ripple, known = rough.T, ripple.T, known.T  # lines across the second axis
+    lines = known.sum(axis=0) >= 5
+    shown, wanted = (median_of_known(np.where(known, part, np.nan)[:, lines], axis=0) for part in (rough, ripple))
+    strength = float((wanted**2).sum())
+    return float((shown * wanted).sum()) / strength if strength > 1e-12 else 0.0

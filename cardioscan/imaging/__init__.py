@@ -1,0 +1,1 @@
+"""Pictures: reading them, and the geometry of sampling them."""

@@ -1,0 +1,1 @@
+"""What is printed where on a flat page."""

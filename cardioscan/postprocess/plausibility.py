@@ -1,0 +1,165 @@
+"""What a page is refused for that seemed to be one: another layout, leads that cannot be, traces that are none.
+
+A page in the wrong place gives clean traces of wrong signals, and grain gives pieces of anything. Each check raises a
+:class:`cardioscan.errors.StageError` whose text says what was seen; docs/refusals.md has what pages that pass show.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cardioscan.errors import RefusalCode, StageError
+from cardioscan.imaging.geometry import Floats
+from cardioscan.locate.search import SURE_NAMES
+from cardioscan.page.template import LEAD_INDEX, LEADS, SAMPLING_RATE_HZ, STANDARD_PAGE, PageTemplate
+
+__all__ = [
+    "names_in_place",
+    "refuse_contradiction",
+    "refuse_guesses",
+    "refuse_names_out_of_place",
+    "refuse_other_layout",
+    "refuse_unread",
+    "share_read",
+]
+
+_LAYOUT: Final = "3 rows of 4 leads and a rhythm row, 25 mm/s, 10 mm/mV"
+_LEAST_NAMES: Final = 6
+_WHOLE_LATTICE: Final = 0.7
+_LEAST_READ: Final = 0.2
+_SCATTERED: Final = 0.6
+"""Where less than this is read, and no lead for the most part with ``_GUESSED`` confidence, it is no trace."""
+_GUESSED: Final = 0.1
+_MOSTLY: Final = 0.5
+_CONTRADICTION: Final = 1.0
+"""Limb leads that contradict each other by so many times their own rms are not limb leads."""
+
+
+def refuse_other_layout(names: int, lattice_score: float) -> None:
+    """Refuse a page of which some lead names fall into place by chance, and so does half of the grid.
+
+    Args:
+        names: how many lead names agree on where the page lies.
+        lattice_score: share of the grid that was seen there.
+
+    Raises:
+        StageError: alignment_failed.
+    """
+    if names < _LEAST_NAMES or (names < SURE_NAMES and lattice_score < _WHOLE_LATTICE):
+        raise StageError(
+            RefusalCode.ALIGNMENT_FAILED,
+            f"Only {names} lead names and part of the grid fit the page layout that is known: {_LAYOUT}.",
+        )
+
+
+def share_read(signals: Floats, template: PageTemplate = STANDARD_PAGE) -> float:
+    """Share of the printed samples that were read in ``signals`` (12, N) mV, NaN where nothing was."""
+    printed = sum(round(length * SAMPLING_RATE_HZ) for length in template.lead_seconds().values())
+    return float(np.isfinite(signals).sum()) / printed
+
+
+def refuse_unread(read: float) -> None:
+    """Refuse a page of which next to nothing was read.
+
+    Raises:
+        StageError: trace_not_found.
+    """
+    if read < _LEAST_READ:
+        raise _no_trace(read)
+
+
+def names_in_place(labels: Floats | None, nodes: Floats, template: PageTemplate = STANDARD_PAGE) -> int:
+    """How many of the lead names found stand within half a square of their node on the settled lattice.
+
+    Args:
+        labels: (n, 3) float64, class id, x, y in px of the picture; None where nobody looked for them.
+        nodes: (n_horizontal_lines, n_vertical_lines, 2) float64, (x, y) px of the picture.
+        template: the printed page.
+    """
+    if labels is None:
+        return 0
+    steps = [np.linalg.norm(np.diff(nodes, axis=axis), axis=-1).ravel() for axis in (0, 1)]
+    reach = float(np.median(np.concatenate(steps))) / 2
+    places: dict[int, list[Floats]] = {}
+    for label in template.labels:
+        places.setdefault(label.class_id, []).append(nodes[label.j, label.i])
+    return sum(
+        any(np.linalg.norm(node - point) < reach for node in places.get(round(class_id), []))
+        for class_id, *point in labels
+    )
+
+
+def refuse_names_out_of_place(found: int, in_place: int) -> None:
+    """Refuse a page of whose lead names most stand beside their places.
+
+    Args:
+        found: how many lead names were found.
+        in_place: how many of them stand where the grid has them, see :func:`names_in_place`.
+
+    Raises:
+        StageError: alignment_failed.
+    """
+    if 2 * in_place < found:
+        raise StageError(
+            RefusalCode.ALIGNMENT_FAILED,
+            f"Only {in_place} of {found} lead names stand where the grid has them on the page layout "
+            f"that is known: {_LAYOUT}.",
+        )
+
+
+def refuse_contradiction(signals: Floats, noise_mv: float, in_place: int) -> None:
+    """Refuse a page whose leads cannot be what they are called.
+
+    Where nine names and more stand in place it is the right page, of which some leads are spoilt.
+
+    Args:
+        signals: (12, N) float64, mV, NaN where nothing was read.
+        noise_mv: by how much redundant limb leads contradict each other, mV.
+        in_place: how many lead names stand where the grid has them, see :func:`names_in_place`.
+
+    Raises:
+        StageError: alignment_failed.
+    """
+    limb = [np.nanstd(row) for row in signals[: LEAD_INDEX["V1"]] if np.isfinite(row).any()]
+    if limb and noise_mv > _CONTRADICTION * float(np.median(limb)) and in_place < SURE_NAMES:
+        raise StageError(
+            RefusalCode.ALIGNMENT_FAILED,
+            "The limb leads contradict each other by more than they hold: the traces are not the leads of the page "
+            f"layout that is known: {_LAYOUT}.",
+        )
+
+
+def refuse_guesses(
+    signals: Floats, confidence: NDArray[np.float32], read: float, template: PageTemplate = STANDARD_PAGE
+) -> None:
+    """Refuse pieces of which none can be believed: what grain and words on a page without traces look like.
+
+    Args:
+        signals: (12, N) mV, NaN where nothing was read.
+        confidence: (12, N) float32, 0 to 1.
+        read: from :func:`share_read`.
+        template: says how long each lead is printed.
+
+    Raises:
+        StageError: trace_not_found.
+    """
+    there = np.isfinite(signals)
+    # A piece of a lead may look like anything; of a page that is hidden in part some leads are there whole.
+    printed = [template.lead_seconds().get(lead, np.inf) * SAMPLING_RATE_HZ for lead in LEADS]
+    sure = [
+        float(row[seen].mean())
+        for row, seen, samples in zip(confidence, there, printed, strict=True)
+        if seen.sum() >= _MOSTLY * samples
+    ]
+    if read < _SCATTERED and max(sure, default=0.0) < _GUESSED:
+        raise _no_trace(read)
+
+
+def _no_trace(read: float) -> StageError:
+    return StageError(
+        RefusalCode.TRACE_NOT_FOUND,
+        f"Of the {len(LEADS)} leads only {read:.0%} shows a trace; take the picture closer, sharper, in even light.",
+    )

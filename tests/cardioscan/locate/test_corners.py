@@ -1,0 +1,85 @@
+"""The page placed by its corners."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from cardioscan import Digitizer
+from cardioscan.errors import PlacementError
+from cardioscan.evaluate.evaluation import compare
+from cardioscan.imaging.geometry import transform_points
+from cardioscan.locate.corners import checked_corners, place_page, sheet_corners
+from cardioscan.page.template import STANDARD_PAGE
+
+EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
+QUAD = np.array([[200.0, 150.0], [1700.0, 120.0], [1750.0, 1300.0], [180.0, 1350.0]])
+
+
+def names_at(shift: tuple[float, float]) -> Any:
+    """A detector that sees every lead name beside its place on the straightened sheet, by px of the reference frame."""
+
+    def detector(view: np.ndarray) -> Mapping[str, np.ndarray]:
+        height, width = view.shape[:2]
+        scale = 1440 * 0.92 / 2200  # as `straighten` fits the sheet into the view, to a pixel
+        origin = np.array([(width - 1) / 2 - 2199 * scale / 2, (height - 1) / 2 - 1699 * scale / 2])
+        maps = np.zeros((14, height // 4, width // 4), np.float32)
+        for label, point in zip(STANDARD_PAGE.labels, STANDARD_PAGE.label_points(), strict=True):
+            x, y = (point + shift) * scale + origin
+            cv2.circle(maps[label.class_id], (round(x / 4), round(y / 4)), 2, 1.0, -1)
+        maps[0] = 1 - maps[1:].max(axis=0)
+        return {"label_probability": maps[None], "orientation_probability": np.full((1, 8), 0.125, np.float32)}
+
+    return detector
+
+
+@pytest.mark.parametrize(
+    ("shift", "follows"), [((0.0, 0.0), True), ((40.0, 20.0), True), ((500.0, 0.0), False)], ids=str
+)
+def test_lead_names_refine_the_corners_unless_they_contradict(shift: tuple[float, float], follows: bool) -> None:
+    image = np.full((1500, 2000, 3), 240, np.uint8)
+    placed = place_page(image, QUAD, names_at(shift), STANDARD_PAGE)
+    corners = transform_points(placed.homography, sheet_corners(STANDARD_PAGE))
+    moved = np.linalg.norm(corners - QUAD, axis=1)
+    assert len(placed.labels) == (13 if follows else 0)
+    if not follows:
+        assert moved.max() < 1e-6
+    else:
+        assert moved.max() < (8 if shift == (0.0, 0.0) else 60)
+
+
+@pytest.mark.parametrize(
+    "corners",
+    [
+        [],
+        [[0, 0], [1000, 0], [1000, 800]],
+        [[0, 0], [1000, 0], [0, 800], [1000, 800]],
+        [[0, 0], [50, 0], [50, 50], [0, 50]],
+        [[0, 0], [1000, 0], [float("nan"), 800], [0, 800]],
+        [[0, 0], [1000, 0], [2e9, 800], [0, 800]],
+        [["a", 0], [1000, 0], [1000, 800], [0, 800]],
+    ],
+)
+def test_corners_that_span_no_page(corners: list[Any]) -> None:
+    with pytest.raises(PlacementError, match="corners"):
+        checked_corners(corners)
+
+
+def test_a_page_is_read_through_corners_that_a_hand_has_set() -> None:
+    path = EXAMPLES / "page-photo.jpg"
+    with np.load(EXAMPLES / "page-photo.npz") as truth:
+        signals, nodes = truth["signals"].astype(np.float64), truth["nodes"]
+    off = np.array([[25.0, -20.0], [-30.0, 10.0], [20.0, 25.0], [-15.0, -25.0]])
+    corners = np.array([nodes[0, 0], nodes[0, -1], nodes[-1, -1], nodes[-1, 0]]) + off
+    begun: list[str] = []
+    details = Digitizer().digitize_with_details(path, corners=corners, progress=begun.append)
+    assert details.record.outcome == "digitized", details.record.reasons
+    assert compare(np.array(details.record.signals), signals).snr_db > 8.0
+    assert [edit["kind"] for edit in details.record.edits] == ["corners"]
+    assert begun[:2] == ["read", "alignment"] and begun[-2:] == ["source_classifier", "signal"]
+    assert {"label_detector", "grid_rectifier", "waveform_extractor", "waveform"} <= set(begun)

@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cardioscan.page.template import LEAD_INDEX, STANDARD_PAGE
+from cardioscan.postprocess.confidence import (
+    FEATURES,
+    LogisticModel,
+    fit_logistic,
+    lead_features,
+    page_noise_mv,
+    released_model,
+    reliability,
+    spread,
+    trust,
+)
+from cardioscan.synthesis.simulator import SimulatedSignals
+
+
+def printed() -> np.ndarray:
+    """A simulated record as the standard page shows it."""
+    whole = np.asarray(SimulatedSignals(4, seed=3).record(1), np.float64)
+    signals = np.full((12, 5000), np.nan)
+    for segment in STANDARD_PAGE.segments:
+        start = round(segment.t_start * 500)
+        length = round((segment.x_end - segment.x_start) / STANDARD_PAGE.px_per_s * 500)
+        lead = LEAD_INDEX[segment.lead]
+        signals[lead, start : start + length] = whole[lead, start : start + length]
+    return signals
+
+
+@pytest.mark.parametrize("noise_mv", [0.01, 0.03, 0.1])
+def test_noise_is_what_redundant_leads_disagree_by(noise_mv: float) -> None:
+    rng = np.random.default_rng(0)
+    signals = printed()
+    signals += rng.normal(0, noise_mv, signals.shape)
+    typical, worst = page_noise_mv(signals)
+    # Three independent errors are added in each rest.
+    assert typical == pytest.approx(np.sqrt(3) * noise_mv + 0.003, rel=0.1)
+    assert worst >= typical - 0.003
+
+
+def test_noise_is_unknown_without_limb_leads() -> None:
+    signals = printed()
+    signals[:6] = np.nan
+    assert page_noise_mv(signals) == (0.05, 0.05)
+
+
+def test_features_are_there_for_every_lead_that_was_read() -> None:
+    signals = printed()
+    signals[LEAD_INDEX["V3"]] = np.nan
+    clarity = np.where(np.isfinite(signals), 0.9, 0).astype(np.float32)
+    features = lead_features(signals, clarity, (0.02, 0.03), 0.4)
+    assert features.shape == (12, len(FEATURES))
+    known = np.isfinite(features).all(axis=1)
+    assert known.sum() == 11 and not known[LEAD_INDEX["V3"]]
+    assert features[known, FEATURES.index("ink_p10")] == pytest.approx(0.9)
+    assert features[known, FEATURES.index("share_read")] == pytest.approx(1.0, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("change", "sign"),
+    [
+        (lambda s, c, n, m: (s, c, (0.2, 0.4), m), -1),
+        (lambda s, c, n, m: (s, c * 0.5, n, m), -1),
+        (lambda s, c, n, m: (s, c, n, 3.0), -1),
+        (lambda s, c, n, m: (s * 0.2, c, n, m), -1),
+        (lambda s, c, n, m: (s, c, (0.006, 0.006), 0.1), 1),
+    ],
+    ids=["contradictory", "faint", "crumpled", "small waves", "consistent"],
+)
+def test_trouble_lowers_the_released_models_confidence(change, sign: int) -> None:
+    signals = printed()
+    clarity = np.where(np.isfinite(signals), 0.9, 0).astype(np.float32)
+    usual = (signals, clarity, (0.02, 0.03), 0.4)
+    before = trust(clarity, lead_features(*usual))
+    changed = change(*usual)
+    after = trust(changed[1], lead_features(*changed))
+    finite = np.isfinite(signals)
+    assert sign * (after[finite].mean() - before[finite].mean()) > 0
+    assert (after[~finite] == 0).all() and (after[finite] > 0).all()
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10_000), st.floats(0.03, 0.97))
+def test_spread_keeps_the_order_and_meets_the_mean(seed: int, mean: float) -> None:
+    rng = np.random.default_rng(seed)
+    clarity = rng.uniform(0.05, 0.99, 400) * (rng.random(400) > 0.2)
+    result = spread(clarity, mean)
+    read = clarity > 0
+    assert ((result > 0) == read).all() and (result <= 1).all()
+    assert result[read].mean() == pytest.approx(mean, abs=0.01)
+    order = np.argsort(clarity[read])
+    assert (np.diff(result[read][order]) >= -1e-6).all()
+
+
+def test_fitting_recovers_a_known_model() -> None:
+    rng = np.random.default_rng(1)
+    features = rng.normal(0, 1, (4000, len(FEATURES)))
+    weights = np.linspace(-1.5, 1.5, len(FEATURES))
+    good = rng.random(4000) < 1 / (1 + np.exp(-(features @ weights + 0.5)))
+    model = fit_logistic(features, good, ridge=0.1)
+    # Features are clipped at three deviations, which pulls a little.
+    assert np.abs(np.array(model.weights) / np.array(model.scale) - weights).max() < 0.2
+    chance = model(features)
+    for row in reliability(chance, good, (0, 0.25, 0.5, 0.75, 0.9, 1)):
+        assert row["good"] == pytest.approx(row["confidence"], abs=0.07)
+
+
+def test_nothing_is_surer_than_what_was_seen() -> None:
+    model = LogisticModel(FEATURES, [0.0] * 9, [1.0] * 9, [1.0] + [0.0] * 8, 0.0)
+    far, border = np.zeros((1, 9)), np.zeros((1, 9))
+    far[0, 0], border[0, 0] = 50, 3
+    assert model(far) == model(border)
+
+
+def test_the_released_model_fits_the_features() -> None:
+    assert tuple(released_model().features) == FEATURES
