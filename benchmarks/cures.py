@@ -19,7 +19,8 @@ from scipy.ndimage import gaussian_filter1d, maximum_filter1d, minimum_filter1d
 from scipy.optimize import least_squares
 
 from cardioscan.evaluate.measure import compare
-from cardioscan.page.template import LEAD_INDEX, LEADS, SAMPLING_RATE_HZ, STANDARD_PAGE, LeadSegment, PageTemplate
+from cardioscan.page.leads import LEAD_INDEX, LEADS, SAMPLING_RATE_HZ
+from cardioscan.page.template import STANDARD_PAGE, LeadSegment, PageTemplate
 from cardioscan.waveform.decode import segment_samples
 
 Floats = NDArray[np.float64]

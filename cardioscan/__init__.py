@@ -18,12 +18,15 @@ if TYPE_CHECKING:
     from cardioscan.errors import RefusalCode as RefusalCode
     from cardioscan.evaluate.evaluation import compare as compare
     from cardioscan.imaging.images import load_image as load_image
-    from cardioscan.page.template import LEADS as LEADS
-    from cardioscan.page.template import STANDARD_PAGE as STANDARD_PAGE
-    from cardioscan.page.template import PageTemplate as PageTemplate
-    from cardioscan.pipeline import Digitization as Digitization
+    from cardioscan.options import DigitizerOptions as DigitizerOptions
+    from cardioscan.page.catalogue import find_layout as find_layout
+    from cardioscan.page.layout import Layout as Layout
+    from cardioscan.page.leads import LEADS as LEADS
+    from cardioscan.page.read_page import ReadPage as ReadPage
+    from cardioscan.page.scale import Scale as Scale
+    from cardioscan.page.sheet import Sheet as Sheet
     from cardioscan.pipeline import Digitizer as Digitizer
-    from cardioscan.pipeline import DigitizerOptions as DigitizerOptions
+    from cardioscan.record import Digitization as Digitization
     from cardioscan.record import EcgRecord as EcgRecord
     from cardioscan.record import Outcome as Outcome
     from cardioscan.record import Reason as Reason
@@ -36,12 +39,15 @@ _HOME: Final = {
     "RefusalCode": "errors",
     "compare": "evaluate.evaluation",
     "load_image": "imaging.images",
-    "LEADS": "page.template",
-    "STANDARD_PAGE": "page.template",
-    "PageTemplate": "page.template",
-    "Digitization": "pipeline",
+    "LEADS": "page.leads",
+    "Layout": "page.layout",
+    "ReadPage": "page.read_page",
+    "Scale": "page.scale",
+    "Sheet": "page.sheet",
+    "find_layout": "page.catalogue",
+    "Digitization": "record",
     "Digitizer": "pipeline",
-    "DigitizerOptions": "pipeline",
+    "DigitizerOptions": "options",
     "EcgRecord": "record",
     "Outcome": "record",
     "Reason": "record",

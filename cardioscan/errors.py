@@ -41,12 +41,14 @@ class PageRefusedError(CardioscanError):
     Attributes:
         code: the reason, stable for programs.
         detail: a sentence for a person: what is wrong and what can be done.
+        found: what was measured and speaks for the refusal, by name; it goes into the record's diagnostics.
     """
 
-    def __init__(self, code: RefusalCode, detail: str) -> None:
+    def __init__(self, code: RefusalCode, detail: str, **found: float) -> None:
         super().__init__(detail)
         self.code = code
         self.detail = detail
+        self.found = found
 
 
 class ImageError(PageRefusedError):
@@ -95,6 +97,10 @@ class ModelContractError(ServingError):
 
 class InvalidRecordError(CardioscanError, ValueError):
     """Signals, confidences or times that contradict each other; raised by ``EcgRecord``."""
+
+
+class LayoutError(CardioscanError, ValueError):
+    """A layout that is not in the catalogue, or that contradicts itself."""
 
 
 class PlacementError(CardioscanError, ValueError):

@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from cardioscan.arrays import Floats
 from cardioscan.backends.inference import InferenceBackend, OnnxBackend
 from cardioscan.backends.memory import keep_freed_memory
 from cardioscan.backends.threads import use_one_algebra_thread, use_one_picture_thread
-from cardioscan.errors import CardioscanError, PageRefusedError, RefusalCode, StageError
 from cardioscan.imaging.images import ImageSource
-from cardioscan.options import Digitization, DigitizerOptions, Progress
-from cardioscan.record import EcgRecord
-
-if TYPE_CHECKING:
-    from cardioscan.imaging.geometry import Floats
-    from cardioscan.run import PageRun
+from cardioscan.options import DigitizerOptions
+from cardioscan.record import Digitization, EcgRecord
+from cardioscan.stopwatch import Progress, Stopwatch
 
 __all__ = ["Digitization", "Digitizer", "DigitizerOptions", "Progress", "import_stages"]
 
-_LOG = logging.getLogger(__name__)
-_STAGES: Final = "cardioscan.run"
+_STAGES: Final = "cardioscan.stages"
 _LATE: Final = "scipy.signal"
 """What takes 0.3 s to import and is needed only when the traces have been read."""
 
@@ -116,54 +111,12 @@ class Digitizer:
             PlacementError: the corners span no page.
         """
         # Imported here, since that takes half a second, in which networks can be opened already.
-        from cardioscan.run import PageRun
+        from cardioscan.stages import digitize_page
 
-        run = PageRun(self.backend, self.options, _name_of(source), progress)
         keep_freed_memory()
         use_one_algebra_thread()
         use_one_picture_thread()
-        try:
-            run.read(source, page)
-            return self._through_stages(run, corners)
-        except PageRefusedError as error:
-            return run.refuse(error)
-        except CardioscanError:
-            raise
-        except Exception as error:  # a fault of ours on this page must not take other pages with it
-            _LOG.exception("digitizing %s failed", run.name)
-            detail = f"An unexpected error ended this page ({type(error).__name__}: {error}). Please report it."
-            return run.refuse(StageError(RefusalCode.INTERNAL_ERROR, detail))
-
-    def _through_stages(self, run: PageRun, corners: Floats | None) -> Digitization:
-        """From the opened picture on. The source classifier takes longest to open: it is asked last if it can be."""
-        if self.options.candidates != "original":
-            run.classify()
-        try:
-            run = self._located(run, corners)
-            run.extract()
-        except PageRefusedError:
-            run.classify()
-            raise
-        run.classify()
-        return run.finish()
-
-    def _located(self, run: PageRun, corners: Floats | None) -> PageRun:
-        """Stages 0 and 1 on the candidates that are asked for; gives the better one of those that get through."""
-        wanted = self.options.candidates
-        other = None if wanted == "original" else run.preprocessed()
-        if other is None:
-            run.locate(corners)
-            return run
-        located, troubles = [], []
-        for candidate in (other,) if wanted == "preprocessed" else (run, other):
-            try:
-                candidate.locate(corners)
-                located.append(candidate)
-            except PageRefusedError as trouble:
-                troubles.append(trouble)
-        if not located:
-            raise troubles[0]
-        return max(located, key=lambda run: run.quality() if wanted == "quality" else run.located_confidence())
+        return digitize_page(source, page, _name_of(source), self.backend, self.options, corners, Stopwatch(progress))
 
 
 def _name_of(source: ImageSource) -> str:

@@ -9,24 +9,21 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from cardioscan.arrays import Mask
+from cardioscan.backends.specs import NAME_PLACES
 from cardioscan.errors import CardioscanError, MissingDependencyError
-from cardioscan.page.template import (
-    LEAD_INDEX,
-    MM_PER_INCH,
-    RECORD_SAMPLES,
-    RECORD_SECONDS,
-    SAMPLING_RATE_HZ,
-    STANDARD_PAGE,
-    LeadSegment,
-    PageTemplate,
-)
+from cardioscan.page.catalogue import find_layout
+from cardioscan.page.layout import Cell, Layout
+from cardioscan.page.leads import LEAD_INDEX, RECORD_SAMPLES, SAMPLING_RATE_HZ
+from cardioscan.page.scale import Scale
+from cardioscan.page.sheet import MM_PER_INCH
 from cardioscan.record import EcgRecord
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from cardioscan.pipeline import Digitization
+    from cardioscan.record import Digitization
 
 _ROW_MM: Final = 30.0  # paper height of one row, 3 mV
 _LEFT_MM: Final = 12.0  # room for the calibration pulse
@@ -37,7 +34,7 @@ _MV_SPACE: Final = 11.0  # mm from a row's zero up to its lead names
 _TRUE, _READ = "#f0a030", "#0a3d91"  # far apart in hue and in lightness, so in grey and for colour-blind eyes too
 
 _OVERLAY_ALPHA: Final = 0.75
-_LABEL_NAMES: Final = {0: "?"} | {label.class_id: label.name for label in STANDARD_PAGE.labels}
+_LABEL_NAMES: Final = {label.class_id: label.lead for label in NAME_PLACES.classes}
 
 # Hues far from the grid's red and from ink, and far from one another for neighbours on the page.
 _COLOURS: Final = (
@@ -46,21 +43,21 @@ _COLOURS: Final = (
 )  # fmt: skip
 
 
-def sheet_size_mm(template: PageTemplate = STANDARD_PAGE) -> tuple[float, float]:
+def sheet_size_mm(layout: Layout, scale: Scale) -> tuple[float, float]:
     """Width and height of the sheet that :func:`plot_record` draws, mm of paper."""
-    return _LEFT_MM + template.speed_mm_per_s * RECORD_SECONDS + 3.0, _ROW_MM * template.n_rows + 10.0
+    return _LEFT_MM + scale.speed_mm_per_s * layout.seconds + 3.0, _ROW_MM * layout.n_rows + 10.0
 
 
-def plot_record(record: EcgRecord, ax: Axes | None = None, template: PageTemplate = STANDARD_PAGE) -> Figure:
-    """Draw a record as the standard sheet: 3 rows of 4 leads and the rhythm row, gaps as gaps.
+def plot_record(record: EcgRecord, ax: Axes | None = None) -> Figure:
+    """Draw a record as its own page: the rows, leads, speed and gain that it was read from, gaps as gaps.
 
     The axes are in mm of paper. Without ``ax`` a new figure is made (no pyplot, so no global state and no display
-    needed) in which 1 mm of paper is 1 mm of figure: 25 mm/s and 10 mm/mV, to be saved at any resolution.
+    needed) in which 1 mm of paper is 1 mm of figure, to be saved at any resolution.
 
     Args:
-        record: what to draw; a refused record gives an empty sheet that states the reasons.
+        record: what to draw; a refused record gives an empty sheet that states the reasons. A record that does not say
+            its layout or scale is drawn with all leads one below the other, at 25 mm/s and 10 mm/mV.
         ax: matplotlib axes to draw into, at whatever scale they have (equal in both directions).
-        template: which lead stands in which row, and when.
 
     Returns:
         The matplotlib figure.
@@ -68,15 +65,16 @@ def plot_record(record: EcgRecord, ax: Axes | None = None, template: PageTemplat
     Raises:
         MissingDependencyError: matplotlib is not installed.
     """
-    width, height = sheet_size_mm(template)
+    layout, scale = sheet_of(record)
+    width, height = sheet_size_mm(layout, scale)
     axes = _true_scale_axes(width, height) if ax is None else ax
     axes.set(xlim=(0, width), ylim=(height, 0), aspect="equal", xticks=[], yticks=[], facecolor=_PAPER)
     for step, colour, line_width in ((1.0, _FINE, 0.3), (5.0, _COARSE, 0.5)):
         axes.vlines(np.arange(0, width + 0.1, step), 0, height, color=colour, linewidth=line_width, zorder=0)
         axes.hlines(np.arange(0, height + 0.1, step), 0, width, color=colour, linewidth=line_width, zorder=0)
 
-    zero = _zero_mm(template)
-    gain, speed = template.gain_mm_per_mv, template.speed_mm_per_s
+    zero = _zero_mm(layout)
+    gain, speed = scale.gain_mm_per_mv, scale.speed_mm_per_s
     pulse = _LEFT_MM - 1.0 - _PULSE_MM
     for y in zero:
         axes.plot(
@@ -86,20 +84,20 @@ def plot_record(record: EcgRecord, ax: Axes | None = None, template: PageTemplat
             linewidth=0.7,
         )
     time = record.time_s
-    for segment, shown in _shown(template):
+    for cell, shown in _shown(layout):
         # A hole in the signal is NaN, and matplotlib draws nothing there.
         axes.plot(
             _LEFT_MM + speed * time[shown],
-            zero[segment.row] - gain * record.lead(segment.lead)[shown],
+            zero[cell.row] - gain * cell.sign * record.lead(cell.lead)[shown],
             color="black",
             linewidth=0.7,
             solid_joinstyle="round",
-            gid=f"{segment.lead}-{segment.row}",
+            gid=f"{cell.lead}-{cell.row}",
         )
-        x = _LEFT_MM + speed * segment.t_start
-        axes.text(x + 1, zero[segment.row] - _MV_SPACE, segment.lead, fontsize=8, weight="bold")
-        if segment.t_start > 0:
-            axes.vlines(x, zero[segment.row] - 3, zero[segment.row] + 3, color="black", linewidth=0.5)
+        x = _LEFT_MM + speed * cell.t_start
+        axes.text(x + 1, zero[cell.row] - _MV_SPACE, cell.label, fontsize=8, weight="bold")
+        if cell.t_start > 0:
+            axes.vlines(x, zero[cell.row] - 3, zero[cell.row] + 3, color="black", linewidth=0.5)
     axes.text(2, 5, _headline(record), fontsize=8, va="center")
     axes.text(width - 2, 5, f"{speed:g} mm/s   {gain:g} mm/mV", fontsize=8, va="center", ha="right")
     figure: Figure = axes.get_figure(root=True)  # type: ignore[assignment]
@@ -109,62 +107,71 @@ def plot_record(record: EcgRecord, ax: Axes | None = None, template: PageTemplat
 def plot_comparison(
     predicted: NDArray[np.floating],
     truth: NDArray[np.floating],
+    layout: Layout,
+    scale: Scale,
     notes: Mapping[str, str] | None = None,
-    template: PageTemplate = STANDARD_PAGE,
 ) -> Figure:
-    """Draw digitized signals over their truth, in the places and at the scale of the standard sheet.
+    """Draw digitized signals over their truth, in the places of a layout and at its scale.
 
     The truth is a broad light line, the digitized signal a thin dark one on it. Nothing is moved: signals that are to
     be seen as :func:`cardioscan.evaluate.measure.compare` sees them have to be aligned before.
 
     Args:
-        predicted, truth: (12, 5000) mV at 500 Hz, NaN where there is nothing; only what the template prints is drawn.
+        predicted, truth: (12, 5000) mV at 500 Hz, NaN where there is nothing; only what the layout prints is drawn.
+        layout: which lead stands in which row, and when.
+        scale: of the drawing.
         notes: words behind lead names.
-        template: which lead stands in which row, and when.
 
     Raises:
         MissingDependencyError: matplotlib is not installed.
     """
-    width, height = sheet_size_mm(template)
+    width, height = sheet_size_mm(layout, scale)
     axes = _true_scale_axes(width, height)
     axes.set(xlim=(0, width), ylim=(height, 0), aspect="equal", xticks=[], yticks=[], facecolor="white")
     # A millimetre grid would be a thousand lines in every picture of a report.
     axes.vlines(np.arange(_LEFT_MM, width, 5.0), 0, height, color="#dddddd", linewidth=0.4, zorder=0)
     axes.hlines(np.arange(0, height, 5.0), 0, width, color="#dddddd", linewidth=0.4, zorder=0)
-    zero = _zero_mm(template)
+    zero = _zero_mm(layout)
     time = np.arange(RECORD_SAMPLES) / SAMPLING_RATE_HZ
-    for segment, shown in _shown(template):
-        x = _LEFT_MM + template.speed_mm_per_s * time[shown]
+    for cell, shown in _shown(layout):
+        x = _LEFT_MM + scale.speed_mm_per_s * time[shown]
         for what, signals, colour, line_width in (("truth", truth, _TRUE, 2.2), ("digitized", predicted, _READ, 0.8)):
-            y = zero[segment.row] - template.gain_mm_per_mv * signals[LEAD_INDEX[segment.lead]][shown]
-            axes.plot(x, y, color=colour, linewidth=line_width, gid=f"{what}-{segment.lead}-{segment.row}")
-        place = _LEFT_MM + template.speed_mm_per_s * segment.t_start
-        note = (notes or {}).get(segment.lead, "")
+            y = zero[cell.row] - scale.gain_mm_per_mv * cell.sign * signals[LEAD_INDEX[cell.lead]][shown]
+            axes.plot(x, y, color=colour, linewidth=line_width, gid=f"{what}-{cell.lead}-{cell.row}")
+        place = _LEFT_MM + scale.speed_mm_per_s * cell.t_start
+        note = (notes or {}).get(cell.lead, "")
         axes.text(
-            place + 1, zero[segment.row] - _MV_SPACE, f"{segment.lead}   {note}".rstrip(), fontsize=8, zorder=3,
+            place + 1, zero[cell.row] - _MV_SPACE, f"{cell.label}   {note}".rstrip(), fontsize=8, zorder=3,
             bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.8},
         )  # fmt: skip
-        if segment.t_start > 0:
-            axes.vlines(place, zero[segment.row] - 3, zero[segment.row] + 3, color="black", linewidth=0.5)
+        if cell.t_start > 0:
+            axes.vlines(place, zero[cell.row] - 3, zero[cell.row] + 3, color="black", linewidth=0.5)
     axes.text(2, 4, "truth", fontsize=8, va="center", color="#8a5200", weight="bold")
     axes.text(16, 4, "digitized", fontsize=8, va="center", color=_READ, weight="bold")
-    squares = f"squares: {5 / template.speed_mm_per_s:g} s, {5 / template.gain_mm_per_mv:g} mV"
+    squares = f"squares: {5 / scale.speed_mm_per_s:g} s, {5 / scale.gain_mm_per_mv:g} mV"
     axes.text(width - 2, 4, squares, fontsize=8, va="center", ha="right")
     figure: Figure = axes.get_figure(root=True)  # type: ignore[assignment]
     return figure
 
 
-def _zero_mm(template: PageTemplate) -> list[float]:
+def sheet_of(record: EcgRecord) -> tuple[Layout, Scale]:
+    """Layout and scale that a record is drawn in, see :func:`plot_record`."""
+    known = record.calibration
+    scale = Scale(25.0, 10.0) if known is None else Scale(known.speed_mm_per_s, known.gain_mm_per_mv)
+    return record.layout or find_layout("12x1"), scale
+
+
+def _zero_mm(layout: Layout) -> list[float]:
     """Height of 0 mV in each row of the sheet, mm from its top."""
-    return [10.0 + _ROW_MM * (row + 0.5) for row in range(template.n_rows)]
+    return [10.0 + _ROW_MM * (row + 0.5) for row in range(layout.n_rows)]
 
 
-def _shown(template: PageTemplate) -> Iterator[tuple[LeadSegment, NDArray[np.bool_]]]:
-    """Every segment, with (5000,) bool: the samples from its own time to that of the next one in its row."""
+def _shown(layout: Layout) -> Iterator[tuple[Cell, Mask]]:
+    """Every cell, with (5000,) bool: the samples from its own time to that of the next one in its row."""
     time = np.arange(RECORD_SAMPLES) / SAMPLING_RATE_HZ
-    for segment in template.segments:
-        following = [other.t_start for other in template.row_segments(segment.row) if other.t_start > segment.t_start]
-        yield segment, (time >= segment.t_start) & (time < min(following, default=RECORD_SECONDS))
+    for cell in layout.cells:
+        following = [other.t_start for other in layout.row(cell.row) if other.t_start > cell.t_start]
+        yield cell, (time >= cell.t_start) & (time < min(following, default=layout.seconds))
 
 
 def _headline(record: EcgRecord) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from enum import Enum
+from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
@@ -14,8 +15,12 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from cardioscan.arrays import Floats, Image
 from cardioscan.errors import InvalidRecordError, PageRefusedError
-from cardioscan.page.template import LEAD_INDEX, LEADS, RECORD_SAMPLES, SAMPLING_RATE_HZ
+from cardioscan.page.layout import Layout
+from cardioscan.page.leads import LEAD_INDEX, LEADS, RECORD_SAMPLES, SAMPLING_RATE_HZ
+from cardioscan.page.read_page import ReadPage
+from cardioscan.page.scale import Scale, Source
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -68,7 +73,8 @@ class Calibration:
     Attributes:
         sampling_rate_hz: rate of the signals that came out.
         px_per_mv, px_per_s: scale of the rectified frame.
-        speed_mm_per_s, gain_mm_per_mv: paper speed and gain that the scale assumes.
+        speed_mm_per_s, gain_mm_per_mv: paper speed and gain.
+        speed_source, gain_source: how each is known.
     """
 
     sampling_rate_hz: float
@@ -76,13 +82,33 @@ class Calibration:
     px_per_s: float
     speed_mm_per_s: float
     gain_mm_per_mv: float
+    speed_source: Source = Source.ASSUMED
+    gain_source: Source = Source.ASSUMED
 
     def __post_init__(self) -> None:
-        """Check that every value is a positive finite number."""
-        for item in fields(self):
-            value = getattr(self, item.name)
+        """Check that every number is positive and finite, and that the sources are some."""
+        for name in ("sampling_rate_hz", "px_per_mv", "px_per_s", "speed_mm_per_s", "gain_mm_per_mv"):
+            value = getattr(self, name)
             if not (math.isfinite(value) and value > 0):
-                raise InvalidRecordError(f"calibration: {item.name} must be positive, not {value!r}")
+                raise InvalidRecordError(f"calibration: {name} must be positive, not {value!r}")
+        for name in ("speed_source", "gain_source"):
+            try:
+                object.__setattr__(self, name, Source(getattr(self, name)))
+            except ValueError:
+                raise InvalidRecordError(f"calibration: {name} must be one of {[s.value for s in Source]}") from None
+
+    @classmethod
+    def of(cls, scale: Scale) -> Calibration:
+        """The calibration of a page read at a scale."""
+        return cls(
+            SAMPLING_RATE_HZ,
+            scale.px_per_mv,
+            scale.px_per_s,
+            scale.speed_mm_per_s,
+            scale.gain_mm_per_mv,
+            scale.speed_source,
+            scale.gain_source,
+        )
 
 
 @dataclass(frozen=True)
@@ -106,12 +132,13 @@ class EcgRecord:
     Attributes:
         name: stem of the files that this record is written to; no path separators.
         signals: (12, 5000) float64, mV, 500 Hz, leads in the order of ``LEADS``; NaN = not printed or not readable.
-            Lead II is the 10 s rhythm row; the others hold their own 2.5 s.
+            A lead that is printed more than once is its longest print, with the others merged in.
         confidence: (12, 5000) float32 in [0, 1]; 0 wherever the signal is NaN.
         outcome: digitized (at least one finite sample) or refused (none, and at least one reason).
         reasons: why it was refused; remarks on a digitized page.
         source: name of the input file, None for an array or bytes.
         source_category: category of the source, four digits ("0005"), None where it was not told.
+        layout: which lead was printed where and when; None on a refused page.
         calibration: scale of the digitization; None on a refused page.
         models: the networks that took part.
         timings_s: seconds per stage.
@@ -130,6 +157,7 @@ class EcgRecord:
     reasons: tuple[Reason, ...] = ()
     source: str | None = None
     source_category: str | None = None
+    layout: Layout | None = None
     calibration: Calibration | None = None
     models: tuple[ModelUse, ...] = ()
     timings_s: Mapping[str, float] = field(default_factory=dict)
@@ -248,7 +276,8 @@ class EcgRecord:
             "lead_confidence": {lead: round(value, 4) for lead, value in self.lead_confidence().items()},
             "lead_seconds": dict(zip(LEADS, seconds.tolist(), strict=True)),
             "heart_rate_bpm": None if self.heart_rate_bpm is None else round(self.heart_rate_bpm, 1),
-            "calibration": None if self.calibration is None else asdict(self.calibration),
+            "layout": None if self.layout is None else self.layout.to_json_dict(),
+            "calibration": None if self.calibration is None else _plain(asdict(self.calibration), "calibration"),
             "models": [asdict(model) for model in self.models],
             "timings_s": {stage: round(value, 4) for stage, value in self.timings_s.items()},
             "edits": list(self.edits),
@@ -266,6 +295,46 @@ class EcgRecord:
         from cardioscan.plots import plot_record
 
         return plot_record(self, ax)
+
+
+@dataclass(frozen=True, eq=False)
+class Digitization:
+    """A record and how it came about.
+
+    Attributes:
+        record: the result.
+        image: the page that was read, (H, W, 3) uint8 RGB; None if it could not be opened.
+        page: what is printed where on the flat page; None before that is known.
+        traces: by name of the printed trace (``Layout.trace_name``), (N, 2) float64 (x, y) px in ``image``, NaN in
+            gaps.
+        labels: (n, 3) float64: class id, x, y in ``image`` px of the lead names that the alignment rests on; None
+            before the page is located.
+        lattice: (44, 57, 2) float64 (x, y) px in ``image`` of the 5 mm nodes; None before the page is flattened.
+        flatten: gives the flat page; None before the page is flattened. See ``rectified``.
+        row_coverage: (4, 1700, 2200) uint8 as the waveform extractor answered; None before the traces are read.
+        lead_features: (12, 9) float64, what the leads' confidence rests on (``cardioscan.postprocess.confidence``);
+            None where refused.
+        page_confidence: 0..1, of the place and the lattice: a factor of every confidence.
+    """
+
+    record: EcgRecord
+    image: Image | None = None
+    page: ReadPage | None = None
+    traces: Mapping[str, Floats] = field(default_factory=dict)
+    labels: Floats | None = None
+    lattice: Floats | None = None
+    flatten: Callable[[], Image] | None = None
+    row_coverage: Image | None = None
+    lead_features: Floats | None = None
+    page_confidence: float = 1.0
+
+    @cached_property
+    def rectified(self) -> Image | None:
+        """The flat page (1700, 2200, 3) uint8 RGB, sampled when it is first asked for; None before it is known.
+
+        Signals are read from the coverage, so whoever wants them alone is spared this.
+        """
+        return None if self.flatten is None else self.flatten()
 
 
 def _check_name(name: object) -> None:

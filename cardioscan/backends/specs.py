@@ -3,7 +3,8 @@
 ``DIGITIZER`` is the same for the whole pipeline, which a server offers beside the networks.
 
 What changes with every release (version, hash, figures) stands in ``released.json`` beside this file, written by
-``cardioscan export``; what is fixed by the architecture (tensors) stands here.
+``cardioscan export``; what is fixed by architecture and training stands here: tensors, the places in which the label
+detector knows the lead names, the window that the grid rectifier sees, the places of the extractor's rows.
 """
 
 from __future__ import annotations
@@ -18,15 +19,103 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+
+from cardioscan.arrays import Floats, Points
 from cardioscan.errors import ModelError
-from cardioscan.page.template import LEADS, RECORD_SAMPLES, STANDARD_PAGE
+from cardioscan.page.leads import LEADS, RECORD_SAMPLES
+from cardioscan.page.reference import REFERENCE_PAGE
+from cardioscan.page.sheet import Sheet
 
 MODELS_VARIABLE: Final = "CARDIOSCAN_MODELS"
 """Environment variable that names another model repository."""
 
-_FRAME = STANDARD_PAGE.aligned
-_CELLS = (_FRAME.height // 4, _FRAME.width // 4)
-_N_LABELS = len(STANDARD_PAGE.labels) + 1
+
+@dataclass(frozen=True)
+class LabelClass:
+    """A class of the label maps: a lead name at one place. Its keypoint is the lattice node ``(j, i)``."""
+
+    class_id: int
+    lead: str
+    j: int
+    i: int
+
+
+@dataclass(frozen=True)
+class NamePlaces:
+    """The lead names as label detector and grid rectifier know them: each class is a name at a node of one sheet."""
+
+    sheet: Sheet
+    classes: tuple[LabelClass, ...]
+
+    def points(self) -> Floats:
+        """Keypoints of the classes: (n, 2) float64, (x, y) px of the reference frame."""
+        return np.array([self.sheet.node(label.j, label.i) for label in self.classes], np.float64)
+
+
+@dataclass(frozen=True)
+class RectifierWindow:
+    """What the grid rectifier sees: so much of a sheet at one scale, with a margin for paper that is bent.
+
+    A point (x, y) of the reference frame lies at ``x * scale + offset_x``, ``y * scale + offset_y``, px.
+    """
+
+    sheet: Sheet
+    width: int
+    height: int
+    scale: float
+    offset_x: float
+    offset_y: float
+
+    @property
+    def pitch(self) -> float:
+        """Px from one 5 mm line to the next."""
+        return self.sheet.pitch * self.scale
+
+    @property
+    def matrix(self) -> Floats:
+        """The 3x3 matrix that takes homogeneous reference points to the window."""
+        return np.array([[self.scale, 0, self.offset_x], [0, self.scale, self.offset_y], [0, 0, 1]], np.float64)
+
+    def from_reference(self, points: Points) -> Floats:
+        """Map points ``(..., 2)`` of the reference frame as (x, y) to the window, float64."""
+        return np.asarray(points, np.float64) * self.scale + (self.offset_x, self.offset_y)
+
+
+@dataclass(frozen=True)
+class ExtractionPlaces:
+    """What the waveform extractor sees: a flat page, with a row's zero line at each of its places, px."""
+
+    width: int
+    height: int
+    zero_y: tuple[float, ...]
+
+
+def _trained_names() -> NamePlaces:
+    sheet = REFERENCE_PAGE.sheet
+    nodes = [
+        (round((n.y - sheet.y0) / sheet.pitch), round((n.x - sheet.x0) / sheet.pitch)) for n in REFERENCE_PAGE.names
+    ]
+    classes = (
+        LabelClass(k, n.lead, *node) for k, (n, node) in enumerate(zip(REFERENCE_PAGE.names, nodes, strict=True), 1)
+    )
+    return NamePlaces(sheet, tuple(classes))
+
+
+NAME_PLACES: Final = _trained_names()
+"""The classes of label detector and grid rectifier; class 0 is the background."""
+DETECTOR_INPUT: Final = (1440, 1152)
+"""Width and height of the label detector's input, px."""
+MARGIN_GREY: Final = 128
+"""Grey level of what is put around a picture that does not fill the input of a network."""
+RECTIFIER_WINDOW: Final = RectifierWindow(REFERENCE_PAGE.sheet, 1440, 1152, 1280 / 2200, 74.0, 90.0)
+EXTRACTION_PLACES: Final = ExtractionPlaces(
+    REFERENCE_PAGE.sheet.width, REFERENCE_PAGE.sheet.height, REFERENCE_PAGE.zero_y
+)
+
+_CELLS = (RECTIFIER_WINDOW.height // 4, RECTIFIER_WINDOW.width // 4)
+_N_LABELS = len(NAME_PLACES.classes) + 1
+_PAGE = (EXTRACTION_PLACES.height, EXTRACTION_PLACES.width)
 
 
 @dataclass(frozen=True)
@@ -88,7 +177,7 @@ SPECS: Final = {
         NetworkSpec(
             "label_detector",
             "ResNet-18d UNet, folded by 4",
-            (TensorSpec("page", "uint8", (3, _FRAME.height, _FRAME.width)),),
+            (TensorSpec("page", "uint8", (3, *DETECTOR_INPUT[::-1])),),
             (
                 TensorSpec("label_probability", "uint8", (_N_LABELS, *_CELLS)),
                 TensorSpec("orientation_probability", "float32", (8,)),
@@ -98,7 +187,7 @@ SPECS: Final = {
         NetworkSpec(
             "grid_rectifier",
             "ResNet-34 CoordConv UNet, folded by 4",
-            (TensorSpec("page", "uint8", (3, _FRAME.height, _FRAME.width)),),
+            (TensorSpec("page", "uint8", (3, RECTIFIER_WINDOW.height, RECTIFIER_WINDOW.width)),),
             (
                 TensorSpec("point_probability", "uint8", _CELLS),
                 TensorSpec("point_offset", "float32", (2, *_CELLS)),
@@ -110,8 +199,8 @@ SPECS: Final = {
         NetworkSpec(
             "waveform_extractor",
             "ResNet-34 CoordConv UNet, folded by 2",
-            (TensorSpec("page", "uint8", (3, STANDARD_PAGE.height, STANDARD_PAGE.width)),),
-            (TensorSpec("row_coverage", "uint8", (STANDARD_PAGE.n_rows, STANDARD_PAGE.height, STANDARD_PAGE.width)),),
+            (TensorSpec("page", "uint8", (3, *_PAGE)),),
+            (TensorSpec("row_coverage", "uint8", (len(EXTRACTION_PLACES.zero_y), *_PAGE)),),
             max_batch=4,
         ),
     )

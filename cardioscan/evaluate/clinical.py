@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from cardioscan.errors import InvalidRecordError
 from cardioscan.evaluate.delineation import Delineation, delineate
 from cardioscan.evaluate.measure import finite_or_none
-from cardioscan.page.template import LEAD_INDEX, LEADS, SAMPLING_RATE_HZ
+from cardioscan.page.leads import LEAD_INDEX, LEADS, SAMPLING_RATE_HZ
 
 MEASURES: Final = ("heart_rate_bpm", "pr_ms", "qrs_ms", "qt_ms", "qtc_bazett_ms", "qtc_fridericia_ms", "st_mv")
 """Names of the measures, in the order of every table. ``st_mv`` has a value per lead, the others one per page."""

@@ -24,8 +24,9 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from cardioscan.errors import MissingDependencyError
-from cardioscan.page.template import SAMPLING_RATE_HZ
-from cardioscan.postprocess.signal import HEART_RATE_RANGE_BPM, MAX_GAP_SAMPLES, finite_runs
+from cardioscan.page.leads import SAMPLING_RATE_HZ
+from cardioscan.postprocess.heart_rate import HEART_RATE_RANGE_BPM
+from cardioscan.postprocess.runs import finite_runs
 
 Array = NDArray[np.float64]
 Samples = NDArray[np.int64]
@@ -36,6 +37,7 @@ MIN_BEATS: Final = 3
 MIN_READ_S: Final = 5.0
 """Seconds of the lead that must have been read; with less, nothing is measured."""
 
+_MAX_GAP_SAMPLES: Final = 20  # 40 ms: shorter than a P wave and about half a QRS complex
 _QRS_BAND_HZ: Final = (5.0, 30.0)
 _WAVE_BAND_HZ: Final = (0.5, 40.0)
 _EDGE: Final = 100  # 0.2 s: whether a beat so near an end is found is chance
@@ -166,7 +168,7 @@ def _may_hide_beats(read: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Samples of gaps that are long enough to hide a QRS complex."""
     hidden = np.zeros(read.size, np.bool_)
     for start, stop in finite_runs(np.where(read, np.nan, 0.0)):
-        hidden[start:stop] = stop - start > MAX_GAP_SAMPLES
+        hidden[start:stop] = stop - start > _MAX_GAP_SAMPLES
     return hidden
 
 

@@ -35,7 +35,9 @@ from cardioscan.evaluate.measure import (
     to_db,
 )
 from cardioscan.formats import read_signals
-from cardioscan.page.template import LEADS, RECORD_SAMPLES, SAMPLING_RATE_HZ, STANDARD_PAGE, PageTemplate
+from cardioscan.page.catalogue import find_layout
+from cardioscan.page.layout import Layout
+from cardioscan.page.leads import LEADS, RECORD_SAMPLES, SAMPLING_RATE_HZ
 
 __all__ = [
     "MAX_SHIFT_S",
@@ -58,6 +60,8 @@ __all__ = [
 
 Printed = Literal["auto", "all", "standard"]
 
+_STANDARD: Final = find_layout("3x4+1")
+"""What ``printed="standard"`` means."""
 _NAME_KEYS: Final = ("names", "ids", "record", "records", "name", "id")
 _PREDICTION_SUFFIXES: Final = (".npz", ".csv", ".hea", ".parquet")  # the first that is there is read
 _SEPARATORS: Final = ("-", "_", ".")
@@ -144,7 +148,7 @@ def evaluate_paths(
     truths = _read_truths(Path(truth))
     if printed != "all":
         truths = {
-            name: only_printed(signals) if printed == "standard" or np.isfinite(signals).all() else signals
+            name: only_printed(signals, _STANDARD) if printed == "standard" or np.isfinite(signals).all() else signals
             for name, signals in truths.items()
         }
     files = _prediction_files(Path(pred))
@@ -186,14 +190,12 @@ def match_predictions(stems: Iterable[str], truths: Iterable[str]) -> tuple[dict
     return matches, unmatched
 
 
-def only_printed(signals: NDArray[np.floating], template: PageTemplate = STANDARD_PAGE) -> NDArray[np.float64]:
-    """(12, 5000) mV with NaN wherever ``template`` prints nothing of that lead."""
+def only_printed(signals: NDArray[np.floating], layout: Layout) -> NDArray[np.float64]:
+    """(12, 5000) mV with NaN wherever ``layout`` prints nothing of that lead."""
     shown = np.zeros(np.shape(signals), bool)
-    for segment in template.segments:
-        seconds = (segment.x_end - segment.x_start) / template.px_per_s
-        # A column is a whole number of hundredths of a second; its ends are drawn to the pixel (1.3 samples) only.
-        start, length = round(segment.t_start * SAMPLING_RATE_HZ), round(round(seconds, 2) * SAMPLING_RATE_HZ)
-        shown[LEADS.index(segment.lead), start : start + length] = True
+    for cell in layout.cells:
+        start, length = round(cell.t_start * SAMPLING_RATE_HZ), round(cell.seconds * SAMPLING_RATE_HZ)
+        shown[LEADS.index(cell.lead), start : start + length] = True
     return np.where(shown, np.asarray(signals, np.float64), np.nan)
 
 

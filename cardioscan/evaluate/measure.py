@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cardioscan.errors import InvalidRecordError
-from cardioscan.page.template import LEADS, SAMPLING_RATE_HZ
+from cardioscan.page.leads import LEADS, SAMPLING_RATE_HZ
 
 RATIO_CAP: Final = 384.0
 MAX_SHIFT_S: Final = 0.2

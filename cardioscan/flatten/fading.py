@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cardioscan.imaging.geometry import Floats
-from cardioscan.page.template import STANDARD_PAGE, PageTemplate
+from cardioscan.page.sheet import Sheet
 
 __all__ = ["fade_lines"]
 
@@ -42,7 +42,7 @@ def fade_lines(
     page: Image,
     vertical: float,
     horizontal: float,
-    template: PageTemplate = STANDARD_PAGE,
+    sheet: Sheet,
     origin: tuple[int, int] = (0, 0),
 ) -> Image:
     """The page with its 5 mm lines faded.
@@ -51,13 +51,13 @@ def fade_lines(
         page: (h, w, 3) uint8, a flat page in the reference frame or a part of it.
         vertical: share of their darkness that the vertical lines lose, 0 to 1.
         horizontal: likewise for the horizontal ones.
-        template: the printed page.
+        sheet: the printed page.
         origin: (x, y) px of the part's first pixel in the reference frame.
 
     Returns:
         (h, w, 3) uint8, a new array: nowhere darker than ``page``, and equal to it farther than 2.5 px from the lines.
     """
-    lines = template.lattice() - origin
+    lines = sheet.lattice() - origin
     # Both are enlarged linearly, from the middle of one window to that of the next.
     upright = _given_back(page, lines[0, :, 0], vertical)
     level = _given_back(page.transpose(1, 0, 2), lines[:, 0, 1], horizontal).transpose(1, 0, 2)

@@ -14,8 +14,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from cardioscan.imaging.channels import channel_range
 from cardioscan.imaging.geometry import Floats
-from cardioscan.page.template import STANDARD_PAGE, PageTemplate
+from cardioscan.page.sheet import Sheet
 
 FloatMap = NDArray[np.float32]
 
@@ -39,37 +40,6 @@ _BELL_PX: Final = 40.0
 _MAX_INK_SHARE: Final = 0.35
 _MIN_CHROMA_SHARE: Final = 0.3
 _INK_DROP: Final = 0.2
-
-
-def measure_displacement(
-    page: NDArray[np.uint8],
-    template: PageTemplate = STANDARD_PAGE,
-    sigma: float = 28.0,
-) -> tuple[Floats, Floats]:
-    """How far the printed lines of a flat page stand from their nominal places.
-
-    Args:
-        page: (height, width, 3) uint8, the flat page in the reference frame.
-        template: the printed page.
-        sigma: of the Gaussian window, px.
-
-    Returns:
-        Displacement (n_horizontal_lines, n_vertical_lines, 2) float64, (x, y) px, each modulo one pitch into
-        -pitch/2..pitch/2 (positive: the line stands to the right, below), and the confidence of each, same shape, 0..1.
-    """
-    small = cv2.GaussianBlur(page, (0, 0), BLUR * STEP)[::STEP, ::STEP]
-    open_ = np.ones(small.shape[:2], np.float32)
-    sources = grid_sources(np.ascontiguousarray(small, np.uint8))
-    results = [measure_waves(field, open_, template, sigma) for field in sources.values()]
-    wrapped, trust = max(results, key=lambda result: float(result[1].min(axis=0).mean()))
-    return np.moveaxis(wrapped, 0, -1), np.moveaxis(trust, 0, -1)
-
-
-def channel_range(page: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """The darkest and the brightest channel of every pixel: (h, w) uint8 each (ten times as fast as over the axis)."""
-    red, green, blue = cv2.split(page)
-    low, high = cv2.min(cv2.min(red, green), blue), cv2.max(cv2.max(red, green), blue)
-    return np.asarray(low, np.uint8), np.asarray(high, np.uint8)
 
 
 def grid_sources(page: NDArray[np.uint8]) -> dict[str, FloatMap]:
@@ -129,22 +99,14 @@ def colourless_ink(page: NDArray[np.uint8], open_: FloatMap) -> FloatMap:
     return _grown_unless_everywhere(ink)
 
 
-def line_distances(template: PageTemplate, step: int = 1) -> tuple[Floats, Floats]:
-    """Px from every ``step``-th column (width / step,) and row (height / step,) to the nearest 5 mm line."""
-    half = template.grid_pitch / 2
-    x = np.arange(0, template.width, step) - template.grid_x0
-    y = np.arange(0, template.height, step) - template.grid_y0
-    return np.abs((x + half) % template.grid_pitch - half), np.abs((y + half) % template.grid_pitch - half)
-
-
-def off_grid_ink(darkness: FloatMap, open_: FloatMap, template: PageTemplate) -> FloatMap:
+def off_grid_ink(darkness: FloatMap, open_: FloatMap, sheet: Sheet) -> FloatMap:
     """Ink of a grey page whose lines are nearly where they should be: as dark as the lines, but away from them.
 
     All zero where so much of the page answers to that, that it is not ink (a coarse screen, noise).
     """
     background = _mean_of_open(darkness, open_)
     rest = (darkness - background) * open_
-    apart_x, apart_y = line_distances(template, STEP)
+    apart_x, apart_y = sheet.line_distances(STEP)
     line = float(np.median(rest[:, apart_x <= 1.0]) + np.median(rest[apart_y <= 1.0])) / 2
     between = (apart_y[:, None] > _LINE_ZONE_PX) & (apart_x > _LINE_ZONE_PX)
     ink = ((rest > 0.8 * max(line, 8.0)) & between).astype(np.float32)
@@ -185,16 +147,12 @@ def _windows(
     return fit, noise, mean, whole
 
 
-def measure_waves(field: FloatMap, open_: FloatMap, template: PageTemplate, sigma: float) -> tuple[Floats, Floats]:
+def measure_waves(field: FloatMap, open_: FloatMap, sheet: Sheet, sigma: float) -> tuple[Floats, Floats]:
     """Displacement modulo one pitch and confidence, each (2, rows, columns): x of vertical lines, y of the others."""
-    pitch = template.grid_pitch
+    pitch = sheet.pitch
     flat = _flattened(field, open_)
-    fit_x, noise_x, mean_x, whole_x = _windows(
-        template.n_vertical_lines, template.grid_x0, pitch, template.width, sigma
-    )
-    fit_y, noise_y, mean_y, whole_y = _windows(
-        template.n_horizontal_lines, template.grid_y0, pitch, template.height, sigma
-    )
+    fit_x, noise_x, mean_x, whole_x = _windows(sheet.n_vertical_lines, sheet.x0, pitch, sheet.width, sigma)
+    fit_y, noise_y, mean_y, whole_y = _windows(sheet.n_horizontal_lines, sheet.y0, pitch, sheet.height, sigma)
     down, across = mean_y.astype(np.float32), mean_x.astype(np.float32)
     by_row = (down @ flat) / np.maximum(down @ open_, 0.1)
     by_column = (flat @ across.T) / np.maximum(open_ @ across.T, 0.1)

@@ -12,8 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cardioscan.flatten.grid_waves import line_distances
-from cardioscan.page.template import PageTemplate
+from cardioscan.page.sheet import Sheet
 
 __all__ = ["off_ink"]
 
@@ -33,7 +32,7 @@ _LINES_DARK: Final = 0.5
 
 
 def off_ink(
-    bright: NDArray[np.uint8], valid: NDArray[np.bool_], ink: NDArray[np.uint8] | None, template: PageTemplate
+    bright: NDArray[np.uint8], valid: NDArray[np.bool_], ink: NDArray[np.uint8] | None, sheet: Sheet
 ) -> tuple[NDArray[np.uint8], bool]:
     """Where the flat page may be read: inside the picture, off the known ink, off what is darker than lines are.
 
@@ -41,7 +40,7 @@ def off_ink(
         bright: (height, width) uint8, the brightest channel, in which lines of any colour are paler than ink.
         valid: same shape, inside the picture.
         ink: same shape, uint8, known ink, 255 = certainly; None where it is not known.
-        template: the printed page.
+        sheet: the printed page.
 
     Returns:
         (height, width) uint8, 255 where it may be read; and whether ink was told from lines by how dark it is.
@@ -60,13 +59,13 @@ def off_ink(
 
     around = low(cv2.multiply(paper, seen, scale=1 / 255)) / (low(seen) / np.float32(255) + np.float32(1e-3))
     background = cv2.resize(np.clip(around, 0, 255).astype(np.uint8), half, interpolation=cv2.INTER_LINEAR)
-    darkness = max(_DARK, _DARKER * _line_darkness(paper, background, template))
+    darkness = max(_DARK, _DARKER * _line_darkness(paper, background, sheet))
     if darkness >= _AS_DARK:
         return open_, False
     limit = cv2.multiply(background, 1 - darkness)
     dark = cv2.bitwise_and(cv2.compare(paper, limit, cv2.CMP_LT), cv2.compare(seen, 127, cv2.CMP_GT))
     count = cv2.countNonZero(dark)
-    if count and cv2.countNonZero(cv2.bitwise_and(dark, _on_lines(template))) > _LINES_DARK * count:
+    if count and cv2.countNonZero(cv2.bitwise_and(dark, _on_lines(sheet))) > _LINES_DARK * count:
         return open_, False
     dark = cv2.dilate(dark, np.ones((5, 5), np.uint8))
     # Where so much is dark it is the thin lines too, or mould.
@@ -81,21 +80,21 @@ def _grown(ink: NDArray[np.uint8]) -> NDArray[np.bool_]:
 
 
 @lru_cache(maxsize=4)
-def _on_lines(template: PageTemplate) -> NDArray[np.uint8]:
+def _on_lines(sheet: Sheet) -> NDArray[np.uint8]:
     """(height / 2, width / 2) uint8, every second pixel: 255 within ``_LINE_ZONE_PX`` of a 5 mm line, else 0."""
-    apart_x, apart_y = line_distances(template, 2)
+    apart_x, apart_y = sheet.line_distances(2)
     return np.where((apart_y[:, None] <= _LINE_ZONE_PX) | (apart_x <= _LINE_ZONE_PX), 255, 0).astype(np.uint8)
 
 
-def _line_darkness(paper: NDArray[np.uint8], background: NDArray[np.uint8], template: PageTemplate) -> float:
+def _line_darkness(paper: NDArray[np.uint8], background: NDArray[np.uint8], sheet: Sheet) -> float:
     """The share of the paper's brightness that lines take, by the 90th percentile of their pixels.
 
     Args:
         paper: (height / 2, width / 2) uint8, a flat page's brightest channel.
         background: same shape, the brightness around.
-        template: the printed page.
+        sheet: the printed page.
     """
-    nodes = template.lattice() / 2 - 0.25  # pixel edges coincide
+    nodes = sheet.lattice() / 2 - 0.25  # pixel edges coincide
     columns, rows = np.round(nodes[0, 1:-1, 0]).astype(int), np.round(nodes[1:-1, 0, 1]).astype(int)
     along = slice(2, None, 4)
     shown, around = (

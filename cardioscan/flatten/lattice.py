@@ -16,11 +16,11 @@ from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import splu
 from scipy.spatial import cKDTree
 
+from cardioscan.backends.specs import NamePlaces, RectifierWindow
 from cardioscan.errors import RefusalCode, StageError
 from cardioscan.imaging.geometry import Floats, median_of_known, sample_bilinear, transform_points
 from cardioscan.imaging.surfaces import robust_lattice, smooth_lattice
 from cardioscan.locate.homography import LabelKeypoints
-from cardioscan.page.template import STANDARD_PAGE, PageTemplate
 
 _STIFF: Final = 30.0
 """Smoothness of the surface that judges nodes: it bends over about ten squares, so one node cannot bend it."""
@@ -39,6 +39,8 @@ _MIN_COMPONENT: Final = 6
 
 _TOLERANCES: Final = (0.45, 0.3)
 """By so much of a pitch a neighbour may miss the place where it is expected, in either pass."""
+_MIN_NODES: Final = 120
+"""Fewer placed crossings are no grid."""
 _UNSETTLED: Final = -(10**6)
 
 
@@ -153,9 +155,9 @@ class Lattice:
 
 def resolve_lattice(
     detections: NodeDetections,
-    template: PageTemplate = STANDARD_PAGE,
+    window: RectifierWindow,
+    names: NamePlaces,
     anchors: LabelKeypoints | None = None,
-    min_nodes: int = 120,
 ) -> Lattice:
     """Settle which node of the lattice each crossing is, and where all the nodes are.
 
@@ -166,29 +168,28 @@ def resolve_lattice(
 
     Args:
         detections: crossings in the aligned frame.
-        template: the printed page.
+        window: what the network saw, and of which sheet.
+        names: which node each class of the anchors stands at.
         anchors: lead names found in the aligned frame; three or more that agree settle a shift of the whole lattice.
-        min_nodes: fewer placed crossings than this are no grid.
 
     Raises:
         StageError: ``GRID_NOT_FOUND``.
     """
-    nominal = template.aligned.from_reference(template.lattice())
-    pitch = template.grid_pitch * template.aligned.scale
+    nominal, pitch = window.from_reference(window.sheet.lattice()), window.pitch
     shape = nominal.shape[:2]
-    if len(detections) < min_nodes:
+    if len(detections) < _MIN_NODES:
         raise _no_grid(f"only {len(detections)} crossings of grid lines were found")
     index = _number(detections, pitch)
-    index = _shift_to_anchors(index, detections.points, template, anchors, pitch)
+    index = _shift_to_anchors(index, detections.points, names, anchors, pitch)
     place = _place(index, detections.scores, shape)
     scales = tuple(pitch * s for s in (0.6, 0.4, 0.25, 0.15, 0.1))
     weights, offsets = _gather(place, detections, nominal)
-    _check(place, min_nodes)
+    _check(place)
     surface, distance = robust_lattice(offsets, weights, _STIFF, scales)
     limit = max(0.12 * pitch, 5 * 1.4826 * float(np.median(distance[np.isfinite(distance)])))
     place = np.where(distance <= limit, place, -1)
     for _ in range(2):
-        _check(place, min_nodes)
+        _check(place)
         place = _adopt(place, nominal + surface, detections.points, 0.3 * pitch)
         weights, offsets = _gather(place, detections, nominal)
         surface = smooth_lattice(offsets, weights, _STIFF)
@@ -219,9 +220,9 @@ def _no_grid(what: str) -> StageError:
     return StageError(RefusalCode.GRID_NOT_FOUND, f"The printed grid could not be read: {what}.")
 
 
-def _check(place: NDArray[np.int64], min_nodes: int) -> None:
+def _check(place: NDArray[np.int64]) -> None:
     rows, columns = np.nonzero(place >= 0)
-    if len(rows) < min_nodes:
+    if len(rows) < _MIN_NODES:
         raise _no_grid(f"only {len(rows)} crossings fit together")
     if np.ptp(rows) < place.shape[0] / 4 or np.ptp(columns) < place.shape[1] / 4:
         raise _no_grid("it is visible on a small part of the page only")
@@ -308,14 +309,14 @@ def _mode(values: Floats) -> int:
 
 
 def _shift_to_anchors(
-    index: NDArray[np.int64], points: Floats, template: PageTemplate, anchors: LabelKeypoints | None, pitch: float
+    index: NDArray[np.int64], points: Floats, names: NamePlaces, anchors: LabelKeypoints | None, pitch: float
 ) -> NDArray[np.int64]:
     """Shift all line numbers by whole lines where the lead names agree that they must."""
     placed = np.nonzero(index[:, 0] > _UNSETTLED)[0]
     if anchors is None or len(anchors) == 0 or len(placed) < 8:
         return index
     tree = cKDTree(points[placed])
-    nodes = {label.class_id: (label.i, label.j) for label in template.labels}
+    nodes = {label.class_id: (label.i, label.j) for label in names.classes}
     votes = []
     for class_id, point in zip(anchors.class_ids, anchors.points, strict=True):
         near = [k for k in tree.query(point, k=8, distance_upper_bound=2.5 * pitch)[1] if k < len(placed)]

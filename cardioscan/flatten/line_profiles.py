@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import spline_filter1d
 
 from cardioscan.imaging.geometry import Floats
-from cardioscan.page.template import STANDARD_PAGE, PageTemplate
+from cardioscan.page.sheet import Sheet
 
 __all__ = ["measure_lines"]
 
@@ -44,23 +44,21 @@ _MIN_OPEN: Final = 0.2
 _RIM_PX: Final = 6.0
 
 
-def measure_lines(
-    dark: NDArray[np.uint8], open_: NDArray[np.uint8], axis: int, template: PageTemplate = STANDARD_PAGE
-) -> tuple[Floats, Floats]:
+def measure_lines(dark: NDArray[np.uint8], open_: NDArray[np.uint8], axis: int, sheet: Sheet) -> tuple[Floats, Floats]:
     """How far each printed line stands from its nominal place, at every node by itself.
 
     Args:
         dark: (height, width) uint8, the flat page's darkest channel, in which a line of any colour is dark.
         open_: same shape, 255 where the page may be read, else 0.
         axis: 0 for the vertical lines (displacement in x), 1 for the horizontal ones (in y).
-        template: the printed page.
+        sheet: the printed page.
 
     Returns:
         Displacement and its variance, each (n_horizontal_lines, n_vertical_lines) float64, px and px^2; positive
         where the line stands to the right or below. The variance is infinite, and the displacement 0, where no line
         can be measured.
     """
-    nodes = template.lattice()
+    nodes = sheet.lattice()
     places, centres = nodes[0, :, 0], nodes[:, 0, 1]
     lit = cv2.bitwise_and(cv2.bitwise_not(dark), open_)
     if axis == 0:

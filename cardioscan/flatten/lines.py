@@ -9,28 +9,28 @@ Two things pull lines away from the lattice and are undone:
 
 * ink beside a line: left out where it is known or darker than the lines are (:mod:`cardioscan.flatten.ink_mask`), and a
   node that contradicts its neighbours has no say;
-* the printer's raster: pages drawn as pictures have their lines on whole pixels (``PageTemplate.raster_offsets``).
+* the printer's raster: pages drawn as pictures have their lines on whole pixels (``Sheet.raster_offsets``).
   Whether a page shows that pattern is tested on the page itself.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from cardioscan.flatten.grid_waves import channel_range
 from cardioscan.flatten.ink_mask import off_ink
 from cardioscan.flatten.line_profiles import measure_lines
 from cardioscan.flatten.page_map import PageMap
+from cardioscan.imaging.channels import channel_range
 from cardioscan.imaging.geometry import Floats, median_of_known, slide_nodes
 from cardioscan.imaging.surfaces import robust_lattice, smooth_lattice, stiffest_that_predicts
-from cardioscan.page.template import STANDARD_PAGE, PageTemplate
+from cardioscan.page.sheet import Sheet
 
-__all__ = ["Flattened", "LineReport", "refine_lines"]
+__all__ = ["FlatPixels", "LineReport", "refine_lines"]
 
 _STILL_PX: Final = 0.6
 """Lines that are measured so far from where they were sampled (90 %) are measured again; a line is a px or two wide."""
@@ -49,7 +49,7 @@ _RASTER_SHARE: Final = 0.4
 _MIN_MEASURED: Final = 0.3
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LineReport:
     """What the refinement did.
 
@@ -60,6 +60,8 @@ class LineReport:
         moved_px: median distance that the nodes went, px of the reference frame.
         raster: share of the printer's raster pattern found in the vertical and in the horizontal lines (1 = all of it).
         ink_apart: whether ink was told from the lines by how dark it is.
+        displacement: (n_horizontal_lines, n_vertical_lines, 2) float64 of the nodes against those that were given, px
+            of the reference frame; None where nothing was measured.
     """
 
     applied: bool
@@ -68,10 +70,22 @@ class LineReport:
     moved_px: float
     raster: tuple[float, float]
     ink_apart: bool
+    displacement: Floats | None
+
+    def to_json_dict(self) -> dict[str, Any]:
+        """Its figures as plain values, for diagnostics."""
+        return {
+            "applied": self.applied,
+            "measured": round(self.measured, 3),
+            "precision_px": round(self.precision_px, 3) if self.applied else None,
+            "moved_px": round(self.moved_px, 3),
+            "raster": list(self.raster),
+            "ink_apart": self.ink_apart,
+        }
 
 
 @dataclass(frozen=True, eq=False)
-class Flattened:
+class FlatPixels:
     """A flat page to measure on.
 
     Attributes:
@@ -86,19 +100,19 @@ class Flattened:
 def refine_lines(
     image: NDArray[np.uint8],
     nodes: Floats,
-    template: PageTemplate = STANDARD_PAGE,
-    ink: NDArray[np.uint8] | None = None,
-    rounds: int = 2,
-    page: Flattened | None = None,
+    sheet: Sheet,
+    ink: NDArray[np.uint8] | None,
+    rounds: int,
+    page: FlatPixels | None = None,
     begun: Floats | None = None,
-) -> tuple[Floats, Floats | None, LineReport]:
+) -> tuple[Floats, LineReport]:
     """Move the nodes of a lattice onto the printed lines, one by one.
 
     Args:
         image: the picture, (H, W, 3) uint8, as :func:`cardioscan.flatten.page_map.soften` gives it.
         nodes: (n_horizontal_lines, n_vertical_lines, 2) float64, (x, y) px of the picture, within about 3 px of the
             page of the truth; smooth, since what is known about single nodes comes from here alone.
-        template: the printed page.
+        sheet: the printed page.
         ink: (height, width) uint8 in that flat page: where trace is, 255 = certainly. It is left out, or a QRS beside
             a line would pull it.
         rounds: how often the page is measured at most; it is flattened anew in between. No further round follows one in
@@ -109,20 +123,19 @@ def refine_lines(
         begun: the displacement that an earlier call has come to, from the same nodes.
 
     Returns:
-        The nodes, same shape; their displacement against ``nodes``, same shape, (x, y) px of the reference frame, None
-        where nothing was measured; and a report.
+        The nodes, same shape, and a report.
     """
     start = np.asarray(nodes, np.float64)
     moved = begun
-    current = start if moved is None else start + slide_nodes(start, moved, template.grid_pitch)
-    report = LineReport(False, 0.0, float("nan"), 0.0, (0.0, 0.0), False)
+    current = start if moved is None else start + slide_nodes(start, moved, sheet.pitch)
+    report = LineReport(False, 0.0, float("nan"), 0.0, (0.0, 0.0), False, moved)
     for turn in range(rounds):
         if page is None:
-            page_map = PageMap.of(current, template)
-            page = Flattened(page_map.sample(image), page_map.inside(image.shape))
+            page_map = PageMap.of(current, sheet)
+            page = FlatPixels(page_map.sample(image), page_map.inside(image.shape))
         dark, bright = channel_range(page.pixels)
-        open_, apart = off_ink(bright, page.valid, ink, template)
-        lines = [measure_lines(dark, open_, axis, template) for axis in (0, 1)]
+        open_, apart = off_ink(bright, page.valid, ink, sheet)
+        lines = [measure_lines(dark, open_, axis, sheet) for axis in (0, 1)]
         known = [np.isfinite(variance) for _, variance in lines]
         if min(float(there.mean()) for there in known) < _MIN_MEASURED:
             break
@@ -131,11 +144,11 @@ def refine_lines(
         last = all(still) or turn == rounds - 1 or (ink is None and not apart)
         before = np.zeros((*start.shape[:2], 2)) if moved is None else moved
         surfaces = [
-            _surface(before[..., axis] + measured, variance, axis, template, last)
+            _surface(before[..., axis] + measured, variance, axis, sheet, last)
             for axis, (measured, variance) in enumerate(lines)
         ]
         moved = np.stack([surface for surface, _ in surfaces], axis=-1)
-        current, page = start + slide_nodes(start, moved, template.grid_pitch), None
+        current, page = start + slide_nodes(start, moved, sheet.pitch), None
         errors = [np.sqrt(np.median(variance[there])) for (_, variance), there in zip(lines, known, strict=True)]
         report = LineReport(
             True,
@@ -144,19 +157,20 @@ def refine_lines(
             float(np.median(np.linalg.norm(moved, axis=-1))),
             (round(surfaces[0][1], 3), round(surfaces[1][1], 3)),
             apart,
+            moved,
         )
         if last:
             break
-    return current, moved, report
+    return current, report
 
 
-def _surface(total: Floats, variance: Floats, axis: int, template: PageTemplate, settle: bool) -> tuple[Floats, float]:
+def _surface(total: Floats, variance: Floats, axis: int, sheet: Sheet, settle: bool) -> tuple[Floats, float]:
     """Displacement of the nominal lattice (rows, columns) along one axis, and the share of the raster pattern.
 
     With ``settle``, how stiff it is, is chosen by how well nodes are predicted by their neighbours; else it is supple.
     """
     share = 0.0
-    offsets = template.raster_offsets()
+    offsets = sheet.raster_offsets()
     if offsets is not None:
         pattern = np.broadcast_to(offsets[0] if axis == 0 else offsets[1][:, None], total.shape)
         share = _pattern_share(total, pattern, variance, axis)

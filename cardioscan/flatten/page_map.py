@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from cardioscan.flatten.lattice import Lattice, NodeDetections, read_nodes, resolve_lattice
 from cardioscan.imaging.geometry import Floats, sampling_blur, spline_matrix
 from cardioscan.imaging.warping import SmoothMap
-from cardioscan.page.template import STANDARD_PAGE, PageTemplate
+from cardioscan.page.sheet import Sheet
 
 __all__ = [
     "Lattice",
@@ -49,20 +49,20 @@ class PageMap(SmoothMap):
     """
 
     @classmethod
-    def of(cls, nodes: Floats, template: PageTemplate = STANDARD_PAGE, step: int = 1) -> PageMap:
+    def of(cls, nodes: Floats, sheet: Sheet, step: int = 1) -> PageMap:
         """The map of a lattice.
 
         Args:
             nodes: (n_horizontal_lines, n_vertical_lines, 2) float64, (x, y) px of the picture.
-            template: the printed page; its lattice is regular in the reference frame.
+            sheet: the printed page; its lattice is regular in the reference frame.
             step: of the flat page only every ``step``-th pixel is wanted.
         """
         nodes = np.asarray(nodes, np.float64)
         cell = max(1, _CELL_PX // step)
-        rows, columns = -(-template.height // step), -(-template.width // step)
-        pitch = template.grid_pitch
-        down = _cell_matrix(nodes.shape[0], template.grid_y0, pitch, rows, cell, step)
-        across = _cell_matrix(nodes.shape[1], template.grid_x0, pitch, columns, cell, step)
+        rows, columns = -(-sheet.height // step), -(-sheet.width // step)
+        pitch = sheet.pitch
+        down = _cell_matrix(nodes.shape[0], sheet.y0, pitch, rows, cell, step)
+        across = _cell_matrix(nodes.shape[1], sheet.x0, pitch, columns, cell, step)
         # Around the mean, so that float32 keeps a thousandth of a pixel in pictures of any size.
         centre = nodes.mean(axis=(0, 1))
         around = (nodes - centre).astype(np.float32)

@@ -18,12 +18,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from cardioscan.backends.specs import NamePlaces
 from cardioscan.flatten.grid_waves import (
     BLUR,
     STEP,
     colourless_ink,
     grid_sources,
-    measure_displacement,
     measure_waves,
     off_grid_ink,
     unwrap,
@@ -31,13 +31,15 @@ from cardioscan.flatten.grid_waves import (
 from cardioscan.flatten.page_map import PageMap
 from cardioscan.imaging.geometry import Floats, halve, slide_nodes, transform_points
 from cardioscan.imaging.surfaces import robust_lattice, smooth_lattice, stiffest_that_predicts
-from cardioscan.page.template import STANDARD_PAGE, PageTemplate
+from cardioscan.page.sheet import Sheet
 
-__all__ = ["PhaseReport", "PhaseRound", "measure_displacement", "refine_nodes", "unwrap"]
+__all__ = ["PhaseReport", "PhaseRound", "refine_nodes"]
 
 FloatMap = NDArray[np.float32]
 
 _SIGMAS: Final = (60.0, 28.0)
+_ROUNDS: Final = 4
+"""At most so many; the window shrinks from the first to the second of these over them, px."""
 _SETTLED_PX: Final = 0.5
 _NEAR_PX: Final = 8.0
 _CONFIDENT: Final = 0.3
@@ -84,12 +86,23 @@ class PhaseReport:
     confidence: FloatMap
     moved_px: FloatMap
 
+    def to_json_dict(self) -> dict[str, Any]:
+        """Its figures as plain values, for diagnostics."""
+        return {
+            "applied": self.applied,
+            "converged": self.converged,
+            "source": self.source,
+            "moved_px": round(float(np.median(self.moved_px)), 3),
+            "confidence": round(float(self.confidence.mean()), 3),
+            "last_p95_px": round(self.rounds[-1].p95_px, 3) if self.rounds else None,
+        }
+
 
 def refine_nodes(
     image: NDArray[np.uint8],
     nodes: Floats,
-    template: PageTemplate = STANDARD_PAGE,
-    rounds: int = 4,
+    sheet: Sheet,
+    names: NamePlaces,
 ) -> tuple[Floats, PhaseReport]:
     """Move the nodes of a lattice onto the printed lines.
 
@@ -101,51 +114,51 @@ def refine_nodes(
     Args:
         image: the original picture, (H, W, 3) uint8.
         nodes: (n_horizontal_lines, n_vertical_lines, 2) float64, (x, y) px of the picture.
-        template: the printed page.
-        rounds: at most so many; the window shrinks from 60 to 28 px over them.
+        sheet: the printed page.
+        names: where the lead names stand, near which the lattice is right to within half a square.
 
     Returns:
         The nodes, same shape, and a report.
     """
     start = np.asarray(nodes, np.float64)
-    ratio = PageMap.of(start, template, STEP).ratio  # px of the picture for a sampled one
+    ratio = PageMap.of(start, sheet, STEP).ratio  # px of the picture for a sampled one
     small, shrinking = halve(image, ratio)
     sampled = ratio * float(shrinking[0, 0])
     small = np.asarray(cv2.GaussianBlur(small, (0, 0), BLUR * sampled), np.uint8)
     current = transform_points(shrinking, start)
-    flat = template.lattice()
+    flat = sheet.lattice()
     done: list[PhaseRound] = []
     source = ""
     confidence = np.zeros(flat.shape[:2], np.float32)
     best, best_flat = current, flat
-    sigmas = np.geomspace(*_SIGMAS, num=rounds) if rounds > 1 else np.array(_SIGMAS[1:])
+    sigmas = np.geomspace(*_SIGMAS, num=_ROUNDS)
     place, converged = 0, False
     inverted = np.zeros(2, bool)  # whether the vertical, the horizontal lines are what has *less* colour
     final: tuple[Floats, NDArray[Any], Floats] | None = None
     while place < len(sigmas):
         sigma = float(sigmas[place])
-        page_map = PageMap.of(current, template, STEP)
+        page_map = PageMap.of(current, sheet, STEP)
         page = page_map.sample(small, fill=None)
         open_ = page_map.inside(small.shape, rim=0.0).astype(np.float32)
         candidates = grid_sources(page)
         if done and source == "darkness" and done[-1].median_px < _NEAR_PX:
-            open_ *= 1 - off_grid_ink(candidates["darkness"], open_, template)
+            open_ *= 1 - off_grid_ink(candidates["darkness"], open_, sheet)
         if source and source not in candidates:
             break
-        names = [source] if source else list(candidates)
-        if not inverted.any() and "chroma" in names:
+        tried = [source] if source else list(candidates)
+        if not inverted.any() and "chroma" in tried:
             open_ *= 1 - colourless_ink(page, open_)
-        measured = [measure_waves(candidates[name], open_, template, sigma) for name in names]
+        measured = [measure_waves(candidates[name], open_, sheet, sigma) for name in tried]
         chosen = int(np.argmax([trust.min(axis=0).mean() for _, trust in measured]))
-        if not source and names[chosen] == "chroma":
-            inverted = _opposed(measured, names, template.grid_pitch)
+        if not source and tried[chosen] == "chroma":
+            inverted = _opposed(measured, tried, sheet.pitch)
         wrapped, trust = measured[chosen]
         if inverted.any():
-            wrapped = _half_on(wrapped, inverted, template.grid_pitch)
-        source, weakest = names[chosen], trust.min(axis=0)
+            wrapped = _half_on(wrapped, inverted, sheet.pitch)
+        source, weakest = tried[chosen], trust.min(axis=0)
         if np.mean(weakest > _CONFIDENT) < _MIN_CONFIDENT_SHARE:
             break
-        move = _believable(wrapped, trust, template)
+        move = _believable(wrapped, trust, sheet.pitch, names)
         size = np.linalg.norm(move, axis=-1)[weakest > _CONFIDENT]
         now = PhaseRound(sigma, float(np.median(size)), float(np.percentile(size, 95)))
         if done and now.median_px > 2 and now.median_px > 1.5 * done[-1].median_px:
@@ -153,19 +166,19 @@ def refine_nodes(
         done.append(now)
         final = (wrapped, trust, flat)
         confidence = weakest.astype(np.float32)
-        current = current + slide_nodes(current, move, template.grid_pitch)
-        flat = flat + slide_nodes(flat, move, template.grid_pitch)
+        current = current + slide_nodes(current, move, sheet.pitch)
+        flat = flat + slide_nodes(flat, move, sheet.pitch)
         best, best_flat = current, flat
         converged = now.p95_px < _SETTLED_PX
         place = len(sigmas) - 1 if converged and place < len(sigmas) - 1 else place + 1
     if final is not None:
         # The rounds are for coming near; what counts is the last measurement, smoothed as far as the paper is smooth.
         wrapped, trust, flat = final
-        total = _smoothed_total(wrapped, trust, flat - template.lattice(), template)
+        total = _smoothed_total(wrapped, trust, flat - sheet.lattice(), sheet.pitch)
         best = transform_points(shrinking, start)
-        best = best + slide_nodes(best, total, template.grid_pitch)
-        best_flat = template.lattice() + total
-    moved = np.linalg.norm(best_flat - template.lattice(), axis=-1).astype(np.float32)
+        best = best + slide_nodes(best, total, sheet.pitch)
+        best_flat = sheet.lattice() + total
+    moved = np.linalg.norm(best_flat - sheet.lattice(), axis=-1).astype(np.float32)
     report = PhaseReport(bool(done), converged and bool(done), source, tuple(done), confidence, moved)
     return (transform_points(np.linalg.inv(shrinking), best) if done else start), report
 
@@ -187,14 +200,13 @@ def _half_on(wrapped: Floats, where: NDArray[np.bool_], pitch: float) -> Floats:
     return np.asarray((moved + pitch / 2) % pitch - pitch / 2, np.float64)
 
 
-def _smoothed_total(wrapped: Floats, trust: Floats, before: Floats, template: PageTemplate) -> Floats:
+def _smoothed_total(wrapped: Floats, trust: Floats, before: Floats, pitch: float) -> Floats:
     """The displacement (rows, columns, 2) from the start that the last round measured, as smooth as the page allows.
 
     How stiff the surface is, is settled by what predicts blocks of nodes from the nodes around them best (windows
     overlap, so single nodes left out would be guessed from their own noise): flat paper gets an almost rigid lattice,
     with a fraction of the noise of single windows, and crumpled paper a supple one.
     """
-    pitch = template.grid_pitch
     rows, columns = wrapped.shape[1:]
     block = (np.arange(rows)[:, None] // 3 + np.arange(columns) // 3) % 2
     result = []
@@ -208,11 +220,10 @@ def _smoothed_total(wrapped: Floats, trust: Floats, before: Floats, template: Pa
     return np.stack(result, axis=-1)
 
 
-def _believable(wrapped: Floats, trust: Floats, template: PageTemplate) -> Floats:
+def _believable(wrapped: Floats, trust: Floats, pitch: float, names: NamePlaces) -> Floats:
     """The moves to make: unwrapped, leaps refused, smooth, and carried over nodes without visible grid."""
-    pitch = template.grid_pitch
     seeds = np.zeros(wrapped.shape[1:], bool)
-    for label in template.labels:
+    for label in names.classes:
         seeds[max(label.j - 2, 0) : label.j + 3, max(label.i - 2, 0) : label.i + 3] = True
     moves = []
     for displacement, quality in zip(wrapped, trust, strict=True):

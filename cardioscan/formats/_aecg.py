@@ -16,7 +16,7 @@ from cardioscan.formats._shared import (
     seconds,
     to_microvolts,
 )
-from cardioscan.page.template import LEADS
+from cardioscan.page.leads import LEADS
 
 if TYPE_CHECKING:
     from cardioscan.record import EcgRecord

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from cardioscan.formats._shared import optional_module
-from cardioscan.page.template import LEADS, SAMPLING_RATE_HZ
+from cardioscan.page.leads import LEADS, SAMPLING_RATE_HZ
 
 if TYPE_CHECKING:
     from cardioscan.record import EcgRecord

@@ -16,7 +16,7 @@ from cardioscan.formats._shared import (
     optional_module,
     to_int16,
 )
-from cardioscan.page.template import LEADS, SAMPLING_RATE_HZ
+from cardioscan.page.leads import LEADS, SAMPLING_RATE_HZ
 
 if TYPE_CHECKING:
     from cardioscan.record import EcgRecord

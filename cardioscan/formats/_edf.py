@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from cardioscan.formats._shared import DERIVATION_NOTE, MISSING, optional_module, runs, to_int16
-from cardioscan.page.template import LEADS, RECORD_SECONDS, SAMPLING_RATE_HZ
+from cardioscan.page.leads import LEADS, RECORD_SECONDS, SAMPLING_RATE_HZ
 
 if TYPE_CHECKING:
     from cardioscan.record import EcgRecord

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cardioscan.formats._shared import DERIVATION_NOTE, INT32_LIMIT_UV, LEAD_CODES, content_uuid, to_microvolts
-from cardioscan.page.template import LEADS, SAMPLING_RATE_HZ
+from cardioscan.page.leads import LEADS, SAMPLING_RATE_HZ
 
 if TYPE_CHECKING:
     from cardioscan.record import EcgRecord

@@ -9,8 +9,9 @@ import numpy as np
 
 from cardioscan.errors import MissingDependencyError
 from cardioscan.formats._shared import DERIVATION_NOTE
-from cardioscan.page.template import LEADS, MM_PER_INCH, SAMPLING_RATE_HZ
-from cardioscan.plots import plot_record, sheet_size_mm
+from cardioscan.page.leads import LEADS, SAMPLING_RATE_HZ
+from cardioscan.page.sheet import MM_PER_INCH
+from cardioscan.plots import plot_record, sheet_of, sheet_size_mm
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -52,7 +53,7 @@ def encode_pdf(record: EcgRecord, stem: str) -> tuple[bytes]:
         paper = figure.add_axes((0, 0, 1, 1))
         paper.set(xlim=(0, _WIDTH_MM), ylim=(_HEIGHT_MM, 0))
         paper.set_axis_off()
-        width, height = sheet_size_mm()
+        width, height = sheet_size_mm(*sheet_of(record))
         bottom = _HEIGHT_MM - _SHEET_TOP_MM - height
         sheet = figure.add_axes(
             (_LEFT_MM / _WIDTH_MM, bottom / _HEIGHT_MM, width / _WIDTH_MM, height / _HEIGHT_MM), frameon=True

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from cardioscan.errors import FormatError
 from cardioscan.formats._shared import optional_module
 from cardioscan.formats._text import CSV_HEADER
-from cardioscan.page.template import LEADS, RECORD_SAMPLES, SAMPLING_RATE_HZ
+from cardioscan.page.leads import LEADS, RECORD_SAMPLES, SAMPLING_RATE_HZ
 
 _SHAPE: Final = (len(LEADS), RECORD_SAMPLES)
 _NUMBER: Final = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")

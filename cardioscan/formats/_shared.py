@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cardioscan.errors import FormatError, MissingDependencyError
-from cardioscan.page.template import LEADS, SAMPLING_RATE_HZ
+from cardioscan.page.leads import LEADS, SAMPLING_RATE_HZ
 
 if TYPE_CHECKING:
     from cardioscan.record import EcgRecord

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from cardioscan.errors import FormatError
 from cardioscan.formats._shared import seconds
-from cardioscan.page.template import LEADS, RECORD_SAMPLES
+from cardioscan.page.leads import LEADS, RECORD_SAMPLES
 
 if TYPE_CHECKING:
     from cardioscan.record import EcgRecord

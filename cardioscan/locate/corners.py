@@ -1,46 +1,26 @@
-"""Stage 0 by hand: where the page lies when a person has set the corners of its sheet."""
+"""Where the page lies when a person has set the corners of its sheet."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from cardioscan.arrays import Floats, Image
+from cardioscan.backends.specs import NamePlaces
 from cardioscan.errors import PlacementError
-from cardioscan.imaging.geometry import Floats, homography_dlt, transform_points
-from cardioscan.locate.outline import Outline, straighten
+from cardioscan.imaging.geometry import homography_dlt, transform_points
+from cardioscan.locate.outline import straighten
 from cardioscan.locate.search import Detector, View, look_at
-from cardioscan.page.template import PageTemplate
 
-__all__ = ["Placement", "checked_corners", "place_page", "sheet_corners"]
+__all__ = ["checked_corners", "place_by_corners"]
 
 _FAR: Final = 0.05
 """Lead names that move a corner by more than this share of the sheet's width contradict the person, who then counts."""
 _MIN_SIDE_PX: Final = 100.0
-
-
-@dataclass(frozen=True, eq=False)
-class Placement:
-    """Where the page lies.
-
-    Attributes:
-        homography: 3x3 float64, reference frame to image px.
-        labels: (n, 3) float64: class id, x, y in image px of the lead names that it was fitted to; none where they
-            were not seen or contradict the corners.
-    """
-
-    homography: Floats
-    labels: Floats
-
-
-def sheet_corners(template: PageTemplate) -> Floats:
-    """(4, 2) float64 px of the reference frame: upper left, upper right, lower right, lower left of the sheet."""
-    right, bottom = template.width - 1.0, template.height - 1.0
-    return np.array([[0, 0], [right, 0], [right, bottom], [0, bottom]])
 
 
 def checked_corners(corners: Sequence[Sequence[float]] | NDArray[Any]) -> Floats:
@@ -64,7 +44,7 @@ def checked_corners(corners: Sequence[Sequence[float]] | NDArray[Any]) -> Floats
     return quad
 
 
-def place_page(image: NDArray[np.uint8], corners: Floats, detector: Detector, template: PageTemplate) -> Placement:
+def place_by_corners(image: Image, corners: Floats, detector: Detector, names: NamePlaces) -> tuple[Floats, Floats]:
     """Place the page by the corners of its sheet.
 
     A hand is exact to a few millimetres only. So the label detector is shown the sheet as the corners straighten it,
@@ -74,23 +54,23 @@ def place_page(image: NDArray[np.uint8], corners: Floats, detector: Detector, te
         image: (H, W, 3) uint8 RGB.
         corners: (4, 2) px of ``image``: upper left, upper right, lower right, lower left as the page is read.
         detector: the label detector.
-        template: the printed page.
+        names: where the names that it knows stand, and on which sheet.
+
+    Returns:
+        The homography (3, 3) float64, reference frame to image px; and (n, 3) float64 class id, x, y in image px of the
+        lead names that it was fitted to, none where they were not seen or contradict the corners.
 
     Raises:
         PlacementError: the corners span no page.
     """
-    quad = checked_corners(corners)
-    sheet = sheet_corners(template)
+    quad, sheet = checked_corners(corners), names.sheet.corners()
     by_hand = homography_dlt(sheet, quad)
-    look = look_at(View(*straighten(image, Outline(quad, 1.0, 1.0)), True), detector, template)
+    look = look_at(View(*straighten(image, quad), straightened=True), detector, names)
     nothing = np.empty((0, 3))
     if look.alignment is None:
-        return Placement(by_hand, nothing)
+        return by_hand, nothing
     by_names = look.alignment.to_image(look.view.matrix)
     apart = transform_points(np.linalg.inv(by_hand), transform_points(by_names, sheet)) - sheet
-    if np.linalg.norm(apart, axis=1).max() > _FAR * template.width:
-        return Placement(by_hand, nothing)
-    names = look.alignment.inliers
-    back = np.linalg.inv(look.view.matrix)
-    points = transform_points(np.asarray(back, np.float64), look.keypoints.points[names])
-    return Placement(by_names, np.column_stack([look.keypoints.class_ids[names].astype(np.float64), points]))
+    if np.linalg.norm(apart, axis=1).max() > _FAR * names.sheet.width:
+        return by_hand, nothing
+    return by_names, look.names_in_picture(look.alignment)

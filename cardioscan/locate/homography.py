@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import combinations
 from math import comb
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-from numpy.random import Generator
 from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
+from cardioscan.backends.specs import NamePlaces
 from cardioscan.errors import RefusalCode, StageError
 from cardioscan.imaging.geometry import (
     Floats,
@@ -25,7 +25,7 @@ from cardioscan.imaging.geometry import (
     stretch,
     transform_points,
 )
-from cardioscan.page.template import STANDARD_PAGE, PageTemplate
+from cardioscan.locate.names import LabelKeypoints
 
 Pairs = NDArray[np.int64]
 """(n, 2): a keypoint and the template label it is taken for."""
@@ -38,25 +38,10 @@ _MAX_SCALE_RATIO: Final = 4.0
 _MAX_TRIPLE_STRETCH: Final = 1.35
 _MIN_TRIPLE_AREA: Final = 0.12
 _MIN_TRIANGLE: Final = 0.03
+_MAX_SETS: Final = 6000
+"""Of more sets than this, those of the strongest candidates are tried."""
 _NOISE_PX: Final = 3.0
 _PERSPECTIVE: Final = 0.3
-
-
-@dataclass(frozen=True, eq=False)
-class LabelKeypoints:
-    """Lead names found: ``class_ids`` (n,) int64, ``points`` (n, 2) float64 (x, y) px, ``scores`` (n,) in 0..1."""
-
-    class_ids: NDArray[np.int64]
-    points: Floats
-    scores: Floats
-
-    def __len__(self) -> int:
-        """Number of candidates."""
-        return len(self.class_ids)
-
-    def moved(self, matrix: Floats) -> LabelKeypoints:
-        """The same names in another frame."""
-        return LabelKeypoints(self.class_ids, transform_points(matrix, self.points), self.scores)
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +52,7 @@ class Alignment:
         homography: 3x3 float64, reference frame -> network-input px.
         inliers: (n,) bool over the keypoints that were given.
         rms_px: root mean square distance of the inliers from their place, network-input px.
-        score: 0..1: truncated agreement summed over the template's labels, divided by their number.
+        score: 0..1: truncated agreement summed over the classes of names, divided by their number.
         mirrored: whether the page is seen mirrored.
         orientation: 0..7, the orientation nearest to the homography.
     """
@@ -87,11 +72,8 @@ class Alignment:
 
 def fit_homography(
     keypoints: LabelKeypoints,
-    template: PageTemplate = STANDARD_PAGE,
+    names: NamePlaces,
     threshold_px: float = 25.0,
-    rng: Generator | None = None,
-    orientation_probability: NDArray[Any] | None = None,
-    max_sets: int = 6000,
 ) -> Alignment:
     """Find the homography of the page from its lead names, some of which may be false or carry the wrong class.
 
@@ -102,26 +84,21 @@ def fit_homography(
 
     Args:
         keypoints: candidates in network-input px.
-        template: the printed page.
+        names: where each class of them stands on the sheet.
         threshold_px: how far a bent page may carry a name from its place, px of the reference frame.
-        rng: draws the sets where there are more than ``max_sets`` of them; without it the strongest candidates are
-            used.
-        orientation_probability: (8,) from the label detector; tips the balance between equals, and is what allows
-            three names to mean a mirrored page.
-        max_sets: bound on the sets of four.
 
     Raises:
         StageError: ``NO_LABELS_FOUND`` without a candidate, ``ALIGNMENT_FAILED`` where no four agree (nor three that
             stand wide apart and undistorted).
     """
-    index = {label.class_id: place for place, label in enumerate(template.labels)}
+    index = {label.class_id: place for place, label in enumerate(names.classes)}
     known = np.array([place for place, c in enumerate(keypoints.class_ids) if int(c) in index], np.int64)
     if len(known) == 0:
         raise StageError(RefusalCode.NO_LABELS_FOUND, "No printed lead name was found on the picture.")
     labels = np.array([index[int(keypoints.class_ids[place])] for place in known], np.int64)
-    search = _Search(template, keypoints.points[known], labels, keypoints.scores[known], threshold_px)
-    hypotheses = search.hypotheses(max_sets, rng)
-    scores = search.rank(hypotheses, orientation_probability)
+    search = _Search(names, keypoints.points[known], labels, keypoints.scores[known], threshold_px)
+    hypotheses = search.hypotheses()
+    scores = search.rank(hypotheses)
     best = int(np.argmax(scores)) if len(scores) else -1
     if best < 0 or not np.isfinite(scores[best]):
         raise StageError(
@@ -130,7 +107,7 @@ def fit_homography(
     matrix, pairs = search.refine(hypotheses[best])
     middle = jacobians(matrix, search.centre)[0][0]
     mirrored = bool(np.linalg.det(middle) < 0)
-    if not search.accepts(matrix, pairs, mirrored, orientation_probability):
+    if not search.accepts(matrix, pairs, mirrored):
         raise StageError(
             RefusalCode.ALIGNMENT_FAILED, f"Only {len(pairs)} of {len(known)} lead names agree on where the page lies."
         )
@@ -141,7 +118,7 @@ def fit_homography(
         homography=matrix,
         inliers=inliers,
         rms_px=float(np.sqrt(np.mean(np.sum(apart**2, axis=1)))),
-        score=float(np.clip(search.agreement(matrix[None])[0] / len(template.labels), 0, 1)),
+        score=float(np.clip(search.agreement(matrix[None])[0] / len(names.classes), 0, 1)),
         mirrored=mirrored,
         orientation=int(dominant_orientation(middle)),
     )
@@ -151,22 +128,22 @@ class _Search:
     """Hypotheses, their ranking and the last fit, for one set of candidates."""
 
     def __init__(
-        self, template: PageTemplate, points: Floats, labels: NDArray[np.int64], scores: Floats, threshold_px: float
+        self, names: NamePlaces, points: Floats, labels: NDArray[np.int64], scores: Floats, threshold_px: float
     ) -> None:
         self.points, self.labels, self.threshold_px = points, labels, threshold_px
         self.weights = np.clip(scores, 0.3, 1.0)
-        self.places = template.label_points()
-        names = np.array([label.name for label in template.labels])
-        self.same_name = names[labels][:, None] == names[None, :]
-        right, bottom = template.width - 1.0, template.height - 1.0
+        self.places = names.points()
+        leads = np.array([label.lead for label in names.classes])
+        self.same_name = leads[labels][:, None] == leads[None, :]
+        right, bottom = names.sheet.width - 1.0, names.sheet.height - 1.0
         self.corners = np.array([[0, 0], [right, 0], [right, bottom], [0, bottom], [right / 2, bottom / 2]])
         self.centre = self.corners[4:]
         self.spread = float(np.prod(np.ptp(self.places, axis=0)))
 
-    def hypotheses(self, max_sets: int, rng: Generator | None) -> Floats:
+    def hypotheses(self) -> Floats:
         """Homographies of all good sets of four and affine maps of all good sets of three candidates: (n, 3, 3)."""
-        quads = self._sets(4, max_sets, rng)
-        triples = self._sets(3, max_sets, rng)
+        quads = self._sets(4)
+        triples = self._sets(3)
         return np.concatenate(
             [
                 homographies_from_quads(self.places[self.labels[quads]], self.points[quads]),
@@ -174,15 +151,12 @@ class _Search:
             ]
         )
 
-    def _sets(self, size: int, max_sets: int, rng: Generator | None) -> NDArray[np.int64]:
+    def _sets(self, size: int) -> NDArray[np.int64]:
         count = len(self.points)
         usable = np.arange(count)
-        if comb(count, size) <= max_sets or rng is None:
-            while comb(len(usable), size) > max_sets:
-                usable = np.argsort(-self.weights, kind="stable")[: len(usable) - 1]
-            sets = np.array(list(combinations(sorted(usable), size)), np.int64).reshape(-1, size)
-        else:
-            sets = np.argsort(rng.random((max_sets, count)), axis=1)[:, :size]
+        while comb(len(usable), size) > _MAX_SETS:
+            usable = np.argsort(-self.weights, kind="stable")[: len(usable) - 1]
+        sets = np.array(list(combinations(sorted(usable), size)), np.int64).reshape(-1, size)
         classes = np.sort(self.labels[sets], axis=1)
         sets = sets[(np.diff(classes, axis=1) > 0).all(axis=1)]
         # Three of four labels on one line, or all but so, leave a homography undetermined: rows and columns do that.
@@ -223,16 +197,13 @@ class _Search:
             cost = np.log(change) ** 2 + np.log(ratio.max(axis=1)) ** 2
         return np.where(good, cost, np.inf)
 
-    def rank(self, matrices: Floats, orientation_probability: NDArray[Any] | None) -> Floats:
+    def rank(self, matrices: Floats) -> Floats:
         """Score of each hypothesis, -inf for the impossible."""
         distortion = self.distortion(matrices)
         score = np.full(len(matrices), -np.inf)
         good = np.isfinite(distortion)
         if good.any():
             score[good] = self.agreement(matrices[good]) - distortion[good]
-            if orientation_probability is not None:
-                seen = dominant_orientation(jacobians(matrices[good], self.centre)[0][:, 0])
-                score[good] += 0.5 * np.asarray(orientation_probability, np.float64)[seen]
         return score
 
     def match(self, matrix: Floats) -> Pairs:
@@ -292,13 +263,11 @@ class _Search:
         matrix = np.linalg.inv(after) @ np.append(solved.x, 1.0).reshape(3, 3) @ before
         return np.asarray(matrix / matrix[2, 2], np.float64)
 
-    def accepts(
-        self, matrix: Floats, pairs: Pairs, mirrored: bool, orientation_probability: NDArray[Any] | None
-    ) -> bool:
+    def accepts(self, matrix: Floats, pairs: Pairs, mirrored: bool) -> bool:
         """Whether enough names agree: four, or three wide apart without distortion."""
         if len(pairs) >= 4 and _spans(self.places[pairs[:, 1]]):
             return len(pairs) > 4 or float(self.distortion(matrix[None])[0]) < 1.0
-        if len(pairs) < 3 or (mirrored and (orientation_probability is None or sum(orientation_probability[4:]) < 0.5)):
+        if len(pairs) < 3 or mirrored:
             return False
         ratio = stretch(jacobians(matrix, self.centre)[0])[1][0]
         return bool(ratio <= _MAX_TRIPLE_STRETCH and _area(self.places[pairs[:, 1]]) >= _MIN_TRIPLE_AREA * self.spread)

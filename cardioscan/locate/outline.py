@@ -9,18 +9,17 @@ cloth and edges (structure tensors of double and quadruple angle).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Final
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cardioscan.flatten.grid_waves import channel_range
+from cardioscan.imaging.channels import channel_range
 from cardioscan.imaging.geometry import Floats, area_resize, halve, resize_matrix, shrink, transform_points
 from cardioscan.imaging.warping import SmoothMap
 
-__all__ = ["Outline", "find_outline", "straighten"]
+__all__ = ["find_outline", "straighten"]
 
 _WORK_PX: Final = 1800
 """Longer side of the picture that is searched: a square of a page that fills a third of it is still 8 px wide."""
@@ -37,37 +36,16 @@ _MARGIN: Final = 0.04
 _PAGE_ASPECT: Final = 11 / 8.5
 
 
-@dataclass(frozen=True, eq=False)
-class Outline:
-    """A quadrilateral of ruled paper.
-
-    Attributes:
-        corners: (4, 2) float64 (x, y) px of the picture, clockwise as seen, from the one that is upper left when the
-            longer sides lie across; which of the two ends is up, the grid cannot say.
-        share: part of the picture's area that it takes.
-        fill: part of the quadrilateral that looks ruled.
-    """
-
-    corners: Floats
-    share: float
-    fill: float
-
-    @property
-    def angle_deg(self) -> float:
-        """Angle of its longer sides with the picture's x axis, -90 to 90 degrees, positive clockwise."""
-        across = self.corners[1] - self.corners[0] + self.corners[2] - self.corners[3]
-        angle = float(np.rad2deg(np.arctan2(across[1], across[0])))
-        return (angle + 90) % 180 - 90
-
-
-def find_outline(image: NDArray[np.uint8]) -> Outline | None:
+def find_outline(image: NDArray[np.uint8]) -> Floats | None:
     """Find the ruled sheet in a picture.
 
     Args:
         image: (H, W, 3) uint8 RGB.
 
     Returns:
-        Its outline; None where no connected region looks ruled.
+        Its corners (4, 2) float64 (x, y) px of the picture, clockwise as seen, from the one that is upper left when the
+        longer sides lie across; which of the two ends is up, the grid cannot say. None where no connected region looks
+        ruled.
     """
     if min(image.shape[:2]) < _WINDOW_PX:
         return None
@@ -88,21 +66,19 @@ def find_outline(image: NDArray[np.uint8]) -> Outline | None:
     hull = cv2.convexHull(rims.reshape(-1, 2).astype(np.float32))[:, 0].astype(np.float64)
     corners = _quadrilateral(hull)
     area = cv2.contourArea(corners.astype(np.float32))
-    share = float(area / part.size)
-    fill = float(part.sum()) / max(area, 1.0)
-    if share < _MIN_AREA or fill < _MIN_FILL:
+    if area / part.size < _MIN_AREA or part.sum() / max(area, 1.0) < _MIN_FILL:
         return None
-    return Outline(transform_points(np.linalg.inv(to_map), corners), share, min(fill, 1.0))
+    return transform_points(np.linalg.inv(to_map), corners)
 
 
 def straighten(
-    image: NDArray[np.uint8], outline: Outline, width: int = 1440, height: int = 1152, fill: int = 128
+    image: NDArray[np.uint8], corners: Floats, width: int = 1440, height: int = 1152, fill: int = 128
 ) -> tuple[NDArray[np.uint8], Floats]:
     """See the outlined sheet from above: its quadrilateral becomes a rectangle that all but fills the result.
 
     Args:
         image: (H, W, 3) uint8.
-        outline: of the sheet.
+        corners: (4, 2) px, of the sheet.
         width: of the result, px.
         height: of the result, px.
         fill: grey level of what lies outside the picture.
@@ -114,9 +90,9 @@ def straighten(
     size = np.minimum(free, [free[1] * _PAGE_ASPECT, free[0] / _PAGE_ASPECT])
     low = (np.array([width - 1, height - 1]) - size) / 2
     target = low + size * np.array([[0, 0], [1, 0], [1, 1], [0, 1]])
-    matrix = cv2.getPerspectiveTransform(outline.corners.astype(np.float32), target.astype(np.float32))
+    matrix = cv2.getPerspectiveTransform(corners.astype(np.float32), target.astype(np.float32))
     matrix = np.asarray(matrix, np.float64)
-    reduction = float(np.sqrt(cv2.contourArea(outline.corners.astype(np.float32)) / np.prod(size)))
+    reduction = float(np.sqrt(cv2.contourArea(corners.astype(np.float32)) / np.prod(size)))
     small, shrinking = shrink(image, reduction)  # a warp alone aliases the grid
     through = matrix @ np.linalg.inv(shrinking)
     return SmoothMap.of_matrix(through, width, height).sample(small, fill), matrix

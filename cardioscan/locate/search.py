@@ -3,7 +3,7 @@
 A *look* shows the label detector one view of the picture: as it is, the sheet straightened by its outline
 (:mod:`cardioscan.locate.outline`), or one of them turned. Looking ends with the first view in which most lead names
 agree with each other; otherwise the view with the best agreement counts. The network is at its best on straightened
-pages, but most need no straightening: measured in docs/accuracy.md.
+pages, but most need no straightening.
 """
 
 from __future__ import annotations
@@ -15,16 +15,17 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from cardioscan.arrays import Floats, Image
+from cardioscan.backends.specs import NamePlaces
 from cardioscan.errors import StageError
-from cardioscan.imaging.geometry import Floats
-from cardioscan.locate import alignment
-from cardioscan.locate.homography import Alignment, LabelKeypoints, fit_homography
+from cardioscan.imaging.geometry import transform_points
+from cardioscan.locate.homography import Alignment, fit_homography
+from cardioscan.locate.names import LabelKeypoints, as_probability, label_keypoints
 from cardioscan.locate.outline import find_outline, straighten
-from cardioscan.page.template import PageTemplate
+from cardioscan.locate.views import average_flips, flips, letterbox, undo_orientation
 
-__all__ = ["SURE_NAMES", "Look", "View", "look_at", "search_page", "views"]
+__all__ = ["SURE_NAMES", "Detector", "Look", "View", "look_at", "search_page", "views"]
 
-Image = NDArray[np.uint8]
 Detector = Callable[[Image], Mapping[str, NDArray[Any]]]
 """Runs the label detector on one view (1152, 1440, 3) uint8 and returns its outputs by name, batch axis included."""
 
@@ -77,27 +78,28 @@ class Look:
         """Whether no further look is needed: most of the printed names agree."""
         return self.alignment is not None and int(self.alignment.inliers.sum()) >= SURE_NAMES
 
+    def names_in_picture(self, alignment: Alignment) -> Floats:
+        """The lead names that agree with an alignment of this look: (n, 3) class id, x, y in px of the picture."""
+        names = alignment.inliers
+        points = transform_points(np.linalg.inv(self.view.matrix), self.keypoints.points[names])
+        return np.column_stack([self.keypoints.class_ids[names].astype(np.float64), points])
 
-def search_page(
-    image: Image, detector: Detector, template: PageTemplate, flip_tta: str = "auto", straightening: bool = True
-) -> tuple[Look, int]:
+
+def search_page(image: Image, detector: Detector, names: NamePlaces) -> tuple[Look, int]:
     """Look at the picture until the page is found.
 
     Args:
         image: (H, W, 3) uint8 RGB.
         detector: the label detector.
-        template: the page that is looked for.
-        flip_tta: when a view is also shown flipped, four views averaged: ``always``, ``auto`` (when all else leaves
-            doubt) or ``never``.
-        straightening: whether the sheet is straightened by its outline where the picture as it is leaves doubt.
+        names: where the names that it knows stand.
 
     Returns:
         The best look and the number of looks taken.
     """
     best: Look | None = None
     count = 0
-    for view in views(image, flip_tta, straightening):
-        look = look_at(view, detector, template)
+    for view in views(image):
+        look = look_at(view, detector, names)
         count += 1
         if best is None or look.score > best.score:
             best = look
@@ -107,39 +109,34 @@ def search_page(
     return best, count
 
 
-def views(image: Image, flip_tta: str = "auto", straightening: bool = True) -> Iterator[View]:
+def views(image: Image) -> Iterator[View]:
     """The views of a picture in the order in which they are shown; made as they are asked for."""
-    always = flip_tta == "always"
-    clearest = View(*alignment.letterbox(image, turn=False), False, always)
+    clearest = View(*letterbox(image, turn=False))
     yield clearest
-    outline = find_outline(image) if straightening else None
+    outline = find_outline(image)
     if outline is not None:
-        clearest = View(*straighten(image, outline), True, always)
+        clearest = View(*straighten(image, outline), straightened=True)
         yield clearest
     # The network knows upright pages best: turn and mirror the picture until the lead names fit.
     source, before = (clearest.pixels, clearest.matrix) if outline is not None else (image, np.eye(3))
     for orientation in _TURNS:
-        upright, matrix = alignment.undo_orientation(source, orientation)
-        pixels, fitting = alignment.letterbox(upright, turn=False)
-        yield View(pixels, np.asarray(fitting @ matrix @ before, np.float64), outline is not None, always)
-    if flip_tta == "auto":
-        yield replace(clearest, flips=True)
+        upright, matrix = undo_orientation(source, orientation)
+        pixels, fitting = letterbox(upright, turn=False)
+        yield View(pixels, np.asarray(fitting @ matrix @ before, np.float64), outline is not None)
+    # Four flipped views averaged cost four answers: only when all else leaves doubt.
+    yield replace(clearest, flips=True)
 
 
-def look_at(view: View, detector: Detector, template: PageTemplate) -> Look:
+def look_at(view: View, detector: Detector, names: NamePlaces) -> Look:
     """Show a view and fit the homography to the names found."""
-    pictures = alignment.flip_views(view.pixels) if view.flips else view.pixels[None]
-    answers = [detector(picture) for picture in pictures]
     if view.flips:
-        probability, _ = alignment.average_views(
-            np.stack([answer["label_probability"][0] for answer in answers]),
-            np.stack([answer["orientation_probability"][0] for answer in answers]),
-        )
+        answers = [detector(picture)["label_probability"][0] for picture in flips(view.pixels)]
+        probability = average_flips(np.stack(answers))
     else:
-        probability = alignment.as_probability(answers[0]["label_probability"][0])
-    keypoints = alignment.label_keypoints(probability)
+        probability = as_probability(detector(view.pixels)["label_probability"][0])
+    keypoints = label_keypoints(probability)
     try:
-        found = fit_homography(keypoints, template)
+        found = fit_homography(keypoints, names)
     except StageError:
         found = None
     return Look(keypoints, found, view)

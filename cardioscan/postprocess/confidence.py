@@ -5,7 +5,7 @@ the ink is right, and how large the lead's waves are against what is usually mis
 leads are printed redundantly (I + III = II, aVR + aVL + aVF = 0, and II twice), so what is left over measures the error
 of this very page in mV; and how far the lattice had to be moved tells how crumpled it is. A logistic function of these,
 fitted on rendered pages (``python -m benchmarks.confidence --fit``), gives a lead's confidence; within the lead, the
-decoder's own confidence says which samples are doubtful.
+clarity says which samples are doubtful.
 """
 
 from __future__ import annotations
@@ -20,9 +20,12 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from cardioscan.page.template import LEAD_INDEX, LEADS, SAMPLING_RATE_HZ, STANDARD_PAGE, PageTemplate
+from cardioscan.arrays import Floats
+from cardioscan.page.layout import Layout
+from cardioscan.page.leads import LEAD_INDEX, LEADS, SAMPLING_RATE_HZ
 
 __all__ = [
+    "calibration_table",
     "FEATURES",
     "GOOD_DB",
     "LogisticModel",
@@ -30,12 +33,9 @@ __all__ = [
     "lead_features",
     "page_noise_mv",
     "released_model",
-    "reliability",
+    "sample_confidence",
     "spread",
-    "trust",
 ]
-
-Floats = NDArray[np.float64]
 
 GOOD_DB: Final = 15.0
 """A lead counts as well read from here on."""
@@ -92,21 +92,20 @@ def released_model() -> LogisticModel:
     return model
 
 
-def page_noise_mv(signals: Floats, short_two: Floats | None = None) -> tuple[float, float]:
+def page_noise_mv(signals: Floats, other_prints: Mapping[str, Sequence[Floats]]) -> tuple[float, float]:
     """How far redundant leads contradict each other: typical and worst rms, mV.
 
     Args:
         signals: (12, 5000) mV as decoded, before anything is redistributed; NaN where not read.
-        short_two: (5000,) mV, the short print of lead II beside its rhythm row; None where there is none.
+        other_prints: by lead, (5000,) mV of its prints beside the one in ``signals``.
 
     Returns:
-        Geometric mean and maximum of the rms of I + III - II, of aVR + aVL + aVF, and of the two prints of II, each
-        without its mean; 0.05 mV where none can be had.
+        Geometric mean and maximum of the rms of I + III - II, of aVR + aVL + aVF, and of the difference between the
+        prints of each lead, each without its mean; 0.05 mV where none can be had.
     """
     lead = {name: signals[index] for name, index in LEAD_INDEX.items()}
     rests = [lead["I"] + lead["III"] - lead["II"], lead["aVR"] + lead["aVL"] + lead["aVF"]]
-    if short_two is not None:
-        rests.append(np.asarray(short_two, np.float64) - lead["II"])
+    rests += [np.asarray(other, np.float64) - lead[name] for name, others in other_prints.items() for other in others]
     found = [value for value in (_rms(_inner(rest)) for rest in rests) if np.isfinite(value)]
     if not found:
         return _UNKNOWN_NOISE_MV, _UNKNOWN_NOISE_MV
@@ -118,17 +117,17 @@ def lead_features(
     clarity: NDArray[np.floating],
     noise_mv: tuple[float, float],
     moved_px: float | None,
-    template: PageTemplate = STANDARD_PAGE,
+    layout: Layout,
 ) -> Floats:
     """What the confidence of each lead rests on.
 
     Args:
         signals: (12, 5000) mV, NaN where not read.
-        clarity: (12, 5000) in [0, 1], the decoder's confidence, 0 where the signal is NaN.
+        clarity: (12, 5000) in [0, 1], the decoder's clarity, 0 where the signal is NaN.
         noise_mv: of :func:`page_noise_mv`.
         moved_px: how far the lattice was moved onto the printed lines, px of the reference frame; None where it could
             not be.
-        template: the printed page, which says how long each lead is.
+        layout: says how long each lead is printed.
 
     Returns:
         (12, 9) float64 in the order of ``FEATURES``; NaN for leads with less than 0.1 s.
@@ -136,7 +135,7 @@ def lead_features(
     features = np.full((len(LEADS), len(FEATURES)), np.nan)
     page = [np.log((_UNKNOWN_MOVE_PX if moved_px is None else moved_px) + 0.05), np.log(noise_mv[0]),
             np.log(noise_mv[1] + 0.003)]  # fmt: skip
-    printed = template.lead_seconds()
+    printed = layout.lead_seconds()
     for name, index in LEAD_INDEX.items():
         expected = round(printed.get(name, 0.0) * SAMPLING_RATE_HZ)
         read = np.isfinite(signals[index])
@@ -157,11 +156,13 @@ def lead_features(
     return features
 
 
-def trust(clarity: NDArray[np.floating], features: Floats, model: LogisticModel | None = None) -> NDArray[np.float32]:
+def sample_confidence(
+    clarity: NDArray[np.floating], features: Floats, model: LogisticModel | None = None
+) -> NDArray[np.float32]:
     """Confidence per sample: its mean over a lead's read samples is the chance that the lead is read to 15 dB.
 
     Args:
-        clarity: (12, 5000), the decoder's confidence, 0 where nothing was read.
+        clarity: (12, 5000), the decoder's clarity, 0 where nothing was read.
         features: (12, 9) of :func:`lead_features`.
         model: None takes the released one.
 
@@ -222,7 +223,7 @@ def fit_logistic(features: Floats, good: NDArray[np.bool_], ridge: float = 3.0) 
     return LogisticModel(FEATURES, rounded(mean), rounded(scale), rounded(weights[:-1]), round(float(weights[-1]), 5))
 
 
-def reliability(confidence: Floats, good: NDArray[np.bool_], edges: Sequence[float]) -> list[Mapping[str, float]]:
+def calibration_table(confidence: Floats, good: NDArray[np.bool_], edges: Sequence[float]) -> list[Mapping[str, float]]:
     """Per bin of confidence: how many leads, their mean confidence, and the share that was good."""
     rows: list[Mapping[str, float]] = []
     for low, high in zip(edges[:-1], edges[1:], strict=True):

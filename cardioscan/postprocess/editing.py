@@ -10,8 +10,8 @@ import numpy as np
 from scipy.interpolate import PchipInterpolator
 
 from cardioscan.errors import EditError, InvalidRecordError
-from cardioscan.page.template import LEAD_INDEX, LEADS, RECORD_SAMPLES, SAMPLING_RATE_HZ
-from cardioscan.postprocess.signal import heart_rate_bpm
+from cardioscan.page.leads import LEAD_INDEX, LEADS, RECORD_SAMPLES, SAMPLING_RATE_HZ
+from cardioscan.postprocess.heart_rate import heart_rate_bpm
 from cardioscan.record import EcgRecord, Outcome
 
 HAND_CONFIDENCE: Final = 0.5

@@ -11,24 +11,23 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from cardioscan.arrays import Floats
+from cardioscan.backends.specs import NamePlaces
 from cardioscan.errors import RefusalCode, StageError
-from cardioscan.imaging.geometry import Floats
 from cardioscan.locate.search import SURE_NAMES
-from cardioscan.page.template import LEAD_INDEX, LEADS, SAMPLING_RATE_HZ, STANDARD_PAGE, PageTemplate
+from cardioscan.page.layout import Layout
+from cardioscan.page.leads import LEAD_INDEX, LEADS, SAMPLING_RATE_HZ
+from cardioscan.page.reference import KNOWN_PAGE
 
 __all__ = [
     "names_in_place",
     "refuse_contradiction",
     "refuse_guesses",
     "refuse_names_out_of_place",
-    "refuse_other_layout",
     "refuse_unread",
     "share_read",
 ]
 
-_LAYOUT: Final = "3 rows of 4 leads and a rhythm row, 25 mm/s, 10 mm/mV"
-_LEAST_NAMES: Final = 6
-_WHOLE_LATTICE: Final = 0.7
 _LEAST_READ: Final = 0.2
 _SCATTERED: Final = 0.6
 """Where less than this is read, and no lead for the most part with ``_GUESSED`` confidence, it is no trace."""
@@ -38,26 +37,9 @@ _CONTRADICTION: Final = 1.0
 """Limb leads that contradict each other by so many times their own rms are not limb leads."""
 
 
-def refuse_other_layout(names: int, lattice_score: float) -> None:
-    """Refuse a page of which some lead names fall into place by chance, and so does half of the grid.
-
-    Args:
-        names: how many lead names agree on where the page lies.
-        lattice_score: share of the grid that was seen there.
-
-    Raises:
-        StageError: alignment_failed.
-    """
-    if names < _LEAST_NAMES or (names < SURE_NAMES and lattice_score < _WHOLE_LATTICE):
-        raise StageError(
-            RefusalCode.ALIGNMENT_FAILED,
-            f"Only {names} lead names and part of the grid fit the page layout that is known: {_LAYOUT}.",
-        )
-
-
-def share_read(signals: Floats, template: PageTemplate = STANDARD_PAGE) -> float:
+def share_read(signals: Floats, layout: Layout) -> float:
     """Share of the printed samples that were read in ``signals`` (12, N) mV, NaN where nothing was."""
-    printed = sum(round(length * SAMPLING_RATE_HZ) for length in template.lead_seconds().values())
+    printed = sum(round(length * SAMPLING_RATE_HZ) for length in layout.lead_seconds().values())
     return float(np.isfinite(signals).sum()) / printed
 
 
@@ -71,24 +53,20 @@ def refuse_unread(read: float) -> None:
         raise _no_trace(read)
 
 
-def names_in_place(labels: Floats | None, nodes: Floats, template: PageTemplate = STANDARD_PAGE) -> int:
+def names_in_place(names: Floats, nodes: Floats, places: NamePlaces) -> int:
     """How many of the lead names found stand within half a square of their node on the settled lattice.
 
     Args:
-        labels: (n, 3) float64, class id, x, y in px of the picture; None where nobody looked for them.
+        names: (n, 3) float64, class id, x, y in px of the picture.
         nodes: (n_horizontal_lines, n_vertical_lines, 2) float64, (x, y) px of the picture.
-        template: the printed page.
+        places: the node of each class.
     """
-    if labels is None:
-        return 0
     steps = [np.linalg.norm(np.diff(nodes, axis=axis), axis=-1).ravel() for axis in (0, 1)]
     reach = float(np.median(np.concatenate(steps))) / 2
-    places: dict[int, list[Floats]] = {}
-    for label in template.labels:
-        places.setdefault(label.class_id, []).append(nodes[label.j, label.i])
+    at = {label.class_id: nodes[label.j, label.i] for label in places.classes}
     return sum(
-        any(np.linalg.norm(node - point) < reach for node in places.get(round(class_id), []))
-        for class_id, *point in labels
+        round(class_id) in at and bool(np.linalg.norm(at[round(class_id)] - point) < reach)
+        for class_id, *point in names
     )
 
 
@@ -106,7 +84,7 @@ def refuse_names_out_of_place(found: int, in_place: int) -> None:
         raise StageError(
             RefusalCode.ALIGNMENT_FAILED,
             f"Only {in_place} of {found} lead names stand where the grid has them on the page layout "
-            f"that is known: {_LAYOUT}.",
+            f"that is known: {KNOWN_PAGE}.",
         )
 
 
@@ -128,27 +106,25 @@ def refuse_contradiction(signals: Floats, noise_mv: float, in_place: int) -> Non
         raise StageError(
             RefusalCode.ALIGNMENT_FAILED,
             "The limb leads contradict each other by more than they hold: the traces are not the leads of the page "
-            f"layout that is known: {_LAYOUT}.",
+            f"layout that is known: {KNOWN_PAGE}.",
         )
 
 
-def refuse_guesses(
-    signals: Floats, confidence: NDArray[np.float32], read: float, template: PageTemplate = STANDARD_PAGE
-) -> None:
+def refuse_guesses(signals: Floats, confidence: NDArray[np.float32], read: float, layout: Layout) -> None:
     """Refuse pieces of which none can be believed: what grain and words on a page without traces look like.
 
     Args:
         signals: (12, N) mV, NaN where nothing was read.
         confidence: (12, N) float32, 0 to 1.
         read: from :func:`share_read`.
-        template: says how long each lead is printed.
+        layout: says how long each lead is printed.
 
     Raises:
         StageError: trace_not_found.
     """
     there = np.isfinite(signals)
     # A piece of a lead may look like anything; of a page that is hidden in part some leads are there whole.
-    printed = [template.lead_seconds().get(lead, np.inf) * SAMPLING_RATE_HZ for lead in LEADS]
+    printed = [layout.lead_seconds().get(lead, np.inf) * SAMPLING_RATE_HZ for lead in LEADS]
     sure = [
         float(row[seen].mean())
         for row, seen, samples in zip(confidence, there, printed, strict=True)

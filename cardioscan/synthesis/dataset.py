@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from cardioscan.errors import CardioscanError
 from cardioscan.imaging.geometry import orientation_matrix
-from cardioscan.page.template import LEADS, SAMPLING_RATE_HZ
+from cardioscan.page.leads import LEADS, SAMPLING_RATE_HZ
 from cardioscan.synthesis.capture import CaptureGeometry, bend_paper, photograph, view_homography
 from cardioscan.synthesis.flat import FlatPage, lay_out
 from cardioscan.synthesis.recipes import RECIPES, CaptureRecipe

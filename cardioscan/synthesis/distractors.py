@@ -17,7 +17,8 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from cardioscan.page.template import LEADS, STANDARD_PAGE, LeadLabel, LeadSegment, PageTemplate
+from cardioscan.page.leads import LEADS
+from cardioscan.page.template import STANDARD_PAGE, LeadLabel, LeadSegment, PageTemplate
 from cardioscan.synthesis.capture import CaptureGeometry, bend_paper, desk, photograph, view_homography
 from cardioscan.synthesis.drawing import (
     FONTS,

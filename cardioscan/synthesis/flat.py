@@ -9,7 +9,8 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from cardioscan.page.template import LEAD_INDEX, SAMPLING_RATE_HZ, STANDARD_PAGE, PageTemplate
+from cardioscan.page.leads import LEAD_INDEX, SAMPLING_RATE_HZ
+from cardioscan.page.template import STANDARD_PAGE, PageTemplate
 from cardioscan.synthesis.strokes import stroke_coverage, trace_polyline
 from cardioscan.synthesis.style import Colour, PageStyle, text_sprite
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cardioscan.errors import MissingDependencyError, SignalSourceError
-from cardioscan.page.template import LEADS, RECORD_SAMPLES, RECORD_SECONDS, SAMPLING_RATE_HZ
+from cardioscan.page.leads import LEADS, RECORD_SAMPLES, RECORD_SECONDS, SAMPLING_RATE_HZ
 
 SIMULATED: Final = "simulated"
 """The name by which ``open_signals`` knows the built-in simulator."""

@@ -20,7 +20,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from cardioscan.page.template import RECORD_SAMPLES, RECORD_SECONDS, SAMPLING_RATE_HZ
+from cardioscan.page.leads import RECORD_SAMPLES, RECORD_SECONDS, SAMPLING_RATE_HZ
 from cardioscan.synthesis.signals import twelve_leads
 
 Array = NDArray[np.float64]

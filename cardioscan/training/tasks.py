@@ -17,7 +17,8 @@ from cardioscan.evaluate.measure import compare
 from cardioscan.flatten.fading import fade_lines
 from cardioscan.networks.blocks import coordinate_map
 from cardioscan.networks.models import MAP_STRIDE, nominal_lattice
-from cardioscan.page.template import LEADS, RECORD_SAMPLES, SAMPLING_RATE_HZ, STANDARD_PAGE
+from cardioscan.page.leads import LEADS, RECORD_SAMPLES, SAMPLING_RATE_HZ
+from cardioscan.page.template import STANDARD_PAGE
 from cardioscan.synthesis.flat import FlatPage, Region, lay_out
 from cardioscan.synthesis.recipes import RECIPES, CaptureRecipe
 from cardioscan.synthesis.signals import SignalSource

@@ -1,13 +1,22 @@
-"""Stage 2 after the network: stroke coverage of each printed row becomes signals in mV.
+"""From the stroke coverage of each printed row to signals in mV.
 
-Three steps: one path per row names the ink that is the trace (:mod:`~cardioscan.waveform.path`), its edges are measured
-and the pen undone (:mod:`~cardioscan.waveform.pen`), and the samples are fitted so that drawing them gives those edges
-(:mod:`~cardioscan.waveform.fit`). What each step is worth stands in ``docs/waveform-decoding.md``.
+The modules in the order in which a page goes through them:
+
+1. :mod:`~cardioscan.waveform.extraction` asks the network which ink is which row's.
+2. :mod:`~cardioscan.waveform.crossing` gives ink of waves that run into other rows back to the row whose it is.
+3. :mod:`~cardioscan.waveform.row_paths` leads one path through each row (:mod:`~cardioscan.waveform.path`, in the
+   bands of :mod:`~cardioscan.waveform.bands`): it names the ink that is the trace.
+4. :mod:`~cardioscan.waveform.strokes` measures that ink's edges and :mod:`~cardioscan.waveform.pen` undoes the pen.
+5. :mod:`~cardioscan.waveform.heights` fits the samples so that drawing them gives those edges
+   (:mod:`~cardioscan.waveform.fit`).
+6. :mod:`~cardioscan.waveform.decode` does 2 to 5 and turns heights into mV; :mod:`~cardioscan.waveform.trace` is the
+   stage of the pipeline.
+
+What each step is worth stands in ``docs/waveform-decoding.md``.
 """
 
 from __future__ import annotations
 
 from cardioscan.waveform.decode import DecodedPage, Reading, decode_rows
-from cardioscan.waveform.options import DecodingOptions
 
-__all__ = ["DecodedPage", "DecodingOptions", "Reading", "decode_rows"]
+__all__ = ["DecodedPage", "Reading", "decode_rows"]

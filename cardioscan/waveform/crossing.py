@@ -20,14 +20,12 @@ from typing import Final
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from cardioscan.waveform.bands import INK, STEEP_PX, Bands, inked_rows
+from cardioscan.arrays import Image, Mask
+from cardioscan.waveform.bands import Bands, inked_rows
+from cardioscan.waveform.row_paths import INK, STEEP_PX, borrowed_reach, cost, paths
 
-__all__ = ["Claim", "claims", "lendable_ink", "settle_claims", "share_ink"]
-
-Maps = NDArray[np.uint8]
-Mask = NDArray[np.bool_]
+__all__ = ["Claim", "assign_ink", "claims", "lendable_ink", "settle_claims"]
 
 _ROUNDS: Final = 3
 _WORTH_TO_CLAIM: Final = (0.85, 0.08)
@@ -70,24 +68,26 @@ class Claim:
         return self.through and self.loss < _HARMLESS and self.seen >= _SEEN_COLUMNS
 
 
-def share_ink(coverage: Maps, bands: Bands, lendable: Maps | None = None) -> Maps:
+def assign_ink(coverage: Image, bands: Bands) -> tuple[Image, Bands]:
     """Give ink to the row whose stroke it is.
 
     Args:
         coverage: (rows, height, width) uint8, 255 where the row's stroke covers the pixel.
         bands: where the rows' paths are sought.
-        lendable: what ``lendable_ink(coverage, coverage)`` gives, where that is known already.
 
     Returns:
-        The coverage with ink moved between rows; the input itself where no row touches another's steep ink.
+        The coverage with ink moved between rows, the input itself where no row touches another's steep ink; and the
+        bands without heights at which no row has, or may borrow, any ink.
     """
-    if not (lendable_ink(coverage, coverage) if lendable is None else lendable).any():
-        return coverage
+    lendable = lendable_ink(coverage, coverage)
+    if not lendable.any():
+        return coverage, bands.around(coverage)
+    bands = bands.around(np.maximum(coverage, lendable))
     coverage, lost = settle_claims(coverage, bands)
     own = coverage
     lent = np.where(lost, 0, lendable_ink(coverage, own)).astype(np.uint8)
     for _ in range(_ROUNDS):
-        borrowed = bands.reach(own, lent) & (lent > 0)
+        borrowed = borrowed_reach(bands, own, lent) & (lent > 0)
         before = own
         own = coverage.copy()
         for row in range(len(own)):
@@ -97,14 +97,14 @@ def share_ink(coverage: Maps, bands: Bands, lendable: Maps | None = None) -> Map
             break
         lent = np.where(lost, 0, lendable_ink(coverage, own)).astype(np.uint8)
     darkest = coverage.max(axis=0)
-    return np.where(borrowed, np.maximum(own, darkest), own)
+    return np.where(borrowed, np.maximum(own, darkest), own), bands
 
 
-def settle_claims(coverage: Maps, bands: Bands) -> tuple[Maps, Mask]:
+def settle_claims(coverage: Image, bands: Bands) -> tuple[Image, Mask]:
     """Give ink to the rows whose it is beyond doubt.
 
     Args:
-        coverage, bands: as for ``share_ink``.
+        coverage, bands: as for ``assign_ink``.
 
     Returns:
         The coverage, and where each row has lost ink for good, both (rows, height, width).
@@ -128,16 +128,16 @@ def settle_claims(coverage: Maps, bands: Bands) -> tuple[Maps, Mask]:
     return own, lost
 
 
-def claims(own: Maps, lost: Mask, bands: Bands) -> Iterator[Claim]:
+def claims(own: Image, lost: Mask, bands: Bands) -> Iterator[Claim]:
     """What rows claim of each other, from left to right for each pair.
 
     Args:
         own: (rows, height, width) uint8, what each row has at present.
         lost: same shape, what it may not have back.
-        bands: as for ``share_ink``.
+        bands: as for ``assign_ink``.
     """
     lent = np.where(lost, 0, lendable_ink(own, own)).astype(np.uint8)
-    borrowed = bands.reach(own, lent, _WORTH_TO_CLAIM) & (lent > 0)
+    borrowed = borrowed_reach(bands, own, lent, _WORTH_TO_CLAIM) & (lent > 0)
     for row, owner in np.argwhere(~np.eye(len(own), dtype=bool)):
         ink = borrowed[row] & (own[owner] >= INK)
         columns = np.flatnonzero(ink.any(axis=0))
@@ -148,14 +148,14 @@ def claims(own: Maps, lost: Mask, bands: Bands) -> Iterator[Claim]:
                 yield _weighed(own, int(row), int(owner), piece, bands)
 
 
-def _weighed(own: Maps, row: int, owner: int, ink: Mask, bands: Bands) -> Claim:
+def _weighed(own: Image, row: int, owner: int, ink: Mask, bands: Bands) -> Claim:
     """What becomes of the owner's path without the ink claimed."""
     columns, heights = np.flatnonzero(ink.any(axis=0)), np.flatnonzero(ink.any(axis=1))
     near = bands.part(owner, columns[0] - _AROUND_PX, columns[-1] + _AROUND_PX + 1)
     mine = own[owner][None]
     rest, claimed = (np.where(ink == wanted, mine, 0).astype(np.uint8) for wanted in (False, True))
-    before, after = near.paths(mine), near.paths(rest, crossable=claimed)
-    loss = float(near.cost(after, rest, claimed)[0] - near.cost(before, mine)[0])
+    before, after = paths(near, mine), paths(near, rest, crossable=claimed)
+    loss = float(cost(near, after, rest, claimed)[0] - cost(near, before, mine)[0])
     heights_after = np.round(after[0]).astype(int) + near.tops[0]
     inner = columns[_PEN_COLUMNS:-_PEN_COLUMNS]
     there = heights_after[inner - near.left].clip(0, own.shape[1] - 2)
@@ -165,7 +165,7 @@ def _weighed(own: Maps, row: int, owner: int, ink: Mask, bands: Bands) -> Claim:
     return Claim(row, owner, ink, loss, int(seen.sum()), bool(through))
 
 
-def lendable_ink(coverage: Maps, own: Maps) -> Maps:
+def lendable_ink(coverage: Image, own: Image) -> Image:
     """Steep ink of other rows that hangs together with steep ink of the row's own.
 
     Args:

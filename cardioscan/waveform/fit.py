@@ -17,9 +17,16 @@ from scipy.linalg import solveh_banded
 from scipy.ndimage import maximum_filter1d
 from scipy.special import ndtri
 
-from cardioscan.waveform.options import DecodingOptions
-from cardioscan.waveform.pen import Floats, Stroke
+from cardioscan.arrays import Floats
+from cardioscan.waveform.pen import Stroke
 
+ROUNDS = 5  # of analysis by synthesis; 0 leaves the first decoding as it is
+OUTLIER = 3.0  # residuals beyond so many standard errors lose weight (Cauchy)
+_EDGE_SIGMA_PX = 0.25  # standard error of an edge's height on a flat stroke
+_EDGE_SIGMA_X_PX = 0.2  # standard error of an edge's place along x, which weighs by the steepness
+_BLUR_PX = 0.4  # standard deviation along x of the blur that the coverage is taken to have
+_BEND_SIGMA_PX = 1.0  # expected second difference of a quiet signal from sample to sample
+_BEND_SHARE = 0.35  # of the bend found by the first decoding, so much is expected in addition
 _PLACES = 4  # places across a column whose middle stands for it
 _CONTACTS = 11  # points of the pen's disc that may touch, at equal angles
 _FAR = 1e6
@@ -72,8 +79,8 @@ class _Pen:
     In float32, in which the height of a page is exact to 0.0001 px.
     """
 
-    def __init__(self, curves: Curves, columns: Floats, radius: float, blur_px: float) -> None:
-        places = ndtri((np.arange(_PLACES) + 0.5) / _PLACES) * np.sqrt(blur_px**2 + 1 / 12)
+    def __init__(self, curves: Curves, columns: Floats, radius: float) -> None:
+        places = ndtri((np.arange(_PLACES) + 0.5) / _PLACES) * np.sqrt(_BLUR_PX**2 + 1 / 12)
         angle = np.linspace(-np.pi / 2, np.pi / 2, _CONTACTS)[:, None, None]
         owner = curves.owner(columns)
         begin, end = curves.first[owner], curves.last[owner]
@@ -114,9 +121,7 @@ class _Pen:
         )
 
 
-def fit_samples(
-    stroke: Stroke, columns: Floats, curves: Curves, start: Floats, radius: float, options: DecodingOptions
-) -> tuple[Floats, Floats]:
+def fit_samples(stroke: Stroke, columns: Floats, curves: Curves, start: Floats, radius: float) -> tuple[Floats, Floats]:
     """Heights of the samples, and how badly each column fits.
 
     Args:
@@ -125,40 +130,39 @@ def fit_samples(
         curves: places of the samples.
         start: (n,) heights to start from, px.
         radius: of the pen, px.
-        options: weights and the number of rounds.
 
     Returns:
         (n,) float64 heights, px; (W,) float64 distance between drawn and measured edges in standard errors (the mean of
         both edges), NaN where there are none.
     """
-    pen = _Pen(curves, columns, radius, options.blur_px)
+    pen = _Pen(curves, columns, radius)
     seen = np.isfinite(stroke.top)
     where = np.flatnonzero(seen)
     centre = np.interp(np.arange(columns.size), where, stroke.centre[where])
     steep = maximum_filter1d(np.abs(np.gradient(centre)), 3)
-    sigma = np.hypot(options.edge_sigma_px, options.edge_sigma_x_px * steep)
+    sigma = np.hypot(_EDGE_SIGMA_PX, _EDGE_SIGMA_X_PX * steep)
     trust = np.where(seen, 1 / sigma**2, 0.0)
     trust[_near(curves, columns, radius + np.where(curves.hidden, _BAR_PX, _BOUNDARY_PX))] *= _BOUNDARY_TRUST
     measured = np.concatenate([np.where(seen, edge, 0.0) for edge in (stroke.top, stroke.bottom)])
 
-    stiff = _stiffness(curves, start, radius, options)
+    stiff = _stiffness(curves, start, radius)
     y = start.copy()
-    for _ in range(options.rounds):
-        y = y + _step(y, pen.draw(y), measured, np.tile(trust, 2), stiff, options.outlier)
+    for _ in range(ROUNDS):
+        y = y + _step(y, pen.draw(y), measured, np.tile(trust, 2), stiff)
     miss = np.abs(pen.draw(y).height - measured).reshape(2, -1).mean(axis=0)
     return y, np.where(seen, miss / sigma, np.nan)
 
 
-def under_bars(ink: Floats, columns: Floats, begins: Floats, bar_dx: float) -> NDArray[np.bool_]:
+def under_bars(ink: Floats, columns: Floats, begins: Floats, bar_offset: float) -> NDArray[np.bool_]:
     """Whether the ink is hidden where curves begin (k,) bool: the network does not know where the trace is there.
 
     Args:
         ink: (W,) coverage of the stroke in each column, [0, 1].
         columns: (W,) x of the columns, px.
         begins: (k,) x of the first sample of each curve but the first, px.
-        bar_dx: where the middle of a bar would stand, px to the right of that.
+        bar_offset: where the middle of a bar would stand, px to the right of that.
     """
-    inside = np.abs(columns - (begins + bar_dx)[:, None]) < _HIDDEN_PX
+    inside = np.abs(columns - (begins + bar_offset)[:, None]) < _HIDDEN_PX
     return np.asarray(np.where(inside, ink, 1.0).min(axis=1) < _HIDDEN_INK)
 
 
@@ -167,7 +171,7 @@ def _near(curves: Curves, x: Floats, reach: Floats) -> NDArray[np.bool_]:
     return np.asarray((np.abs(x[:, None] - curves.x[curves.first[1:]]) < reach).any(axis=1))
 
 
-def hold_under_bars(y: Floats, curves: Curves, bar_dx: float) -> tuple[Floats, NDArray[np.bool_]]:
+def hold_under_bars(y: Floats, curves: Curves, bar_offset: float) -> tuple[Floats, NDArray[np.bool_]]:
     """Hold each curve level where a bar between it and its neighbour hides it.
 
     What is read there is the bar, not the trace: on photographs it is off by 0.13 to 0.17 mV (rms), elsewhere by 0.02.
@@ -175,7 +179,7 @@ def hold_under_bars(y: Floats, curves: Curves, bar_dx: float) -> tuple[Floats, N
     Args:
         y: (n,) heights of the samples.
         curves: their places.
-        bar_dx: where the middle of a bar stands, px to the right of the beginning of a curve.
+        bar_offset: where the middle of a bar stands, px to the right of the beginning of a curve.
 
     Returns:
         (n,) heights, and (n,) bool: which were held.
@@ -183,7 +187,7 @@ def hold_under_bars(y: Floats, curves: Curves, bar_dx: float) -> tuple[Floats, N
     level, held = y.copy(), np.zeros(y.size, bool)
     lifts = zip(curves.last[:-1][curves.hidden], curves.first[1:][curves.hidden], strict=True)
     for end, begin in lifts:
-        under = np.flatnonzero(np.abs(curves.x - (curves.x[begin] + bar_dx)) < _HIDDEN_PX)
+        under = np.flatnonzero(np.abs(curves.x - (curves.x[begin] + bar_offset)) < _HIDDEN_PX)
         before, after = under[under <= end], under[under >= begin]
         if before.size and before[0] >= _HELD_FROM:
             level[before] = y[before[0] - _HELD_FROM : before[0]].mean()
@@ -193,8 +197,10 @@ def hold_under_bars(y: Floats, curves: Curves, bar_dx: float) -> tuple[Floats, N
     return level, held
 
 
-def hold_under_pulse(y: Floats, curves: Curves, ink: Floats, columns: Floats, edge_x: float) -> NDArray[np.bool_]:
-    """Hold the first samples level, in place, where the falling edge of the calibration pulse hides the ink.
+def hold_under_pulse(
+    y: Floats, curves: Curves, ink: Floats, columns: Floats, edge_x: float
+) -> tuple[Floats, NDArray[np.bool_]]:
+    """Hold the first samples level where the falling edge of the calibration pulse hides the ink.
 
     Without, a row whose edge shows faintly begins on it: at the height of the pulse instead of the trace.
 
@@ -206,35 +212,35 @@ def hold_under_pulse(y: Floats, curves: Curves, ink: Floats, columns: Floats, ed
         edge_x: where the edge stands, px.
 
     Returns:
-        (n,) bool: which were held.
+        (n,) heights, and (n,) bool: which were held.
     """
     under = np.flatnonzero(np.abs(curves.x - edge_x) < _HIDDEN_PX)
-    held = np.zeros(y.size, bool)
+    level, held = y.copy(), np.zeros(y.size, bool)
     hidden = ink[np.abs(columns - edge_x) < _HIDDEN_PX].min(initial=1.0) < _HIDDEN_INK
     if hidden and under.size and under[-1] + _HELD_FROM < y.size:
         held[: under[-1] + 1] = True
-        y[held] = y[under[-1] + 1 : under[-1] + 1 + _HELD_FROM].mean()
-    return held
+        level[held] = y[under[-1] + 1 : under[-1] + 1 + _HELD_FROM].mean()
+    return level, held
 
 
-def _stiffness(curves: Curves, start: Floats, radius: float, options: DecodingOptions) -> Floats:
+def _stiffness(curves: Curves, start: Floats, radius: float) -> Floats:
     """(n,) weight of the squared second difference centred on each sample; 0 where it would reach across a lift."""
     bend = np.zeros(start.size)
     bend[1:-1] = np.abs(start[2:] - 2 * start[1:-1] + start[:-2])
     bend[curves.first] = bend[curves.last] = 0
     bend[_near(curves, curves.x, np.where(curves.hidden, radius + _BAR_PX, 0.0))] = 0
-    expected = options.bend_sigma_px + options.bend_share * maximum_filter1d(bend, 9)
+    expected = _BEND_SIGMA_PX + _BEND_SHARE * maximum_filter1d(bend, 9)
     stiff: Floats = 1 / expected**2
     stiff[curves.first] = stiff[curves.last] = 0
     return stiff
 
 
-def _step(y: Floats, edges: _Edges, measured: Floats, trust: Floats, stiff: Floats, outlier: float) -> Floats:
+def _step(y: Floats, edges: _Edges, measured: Floats, trust: Floats, stiff: Floats) -> Floats:
     """One Gauss-Newton step (n,): solve the banded normal equations of edges and stiffness."""
     n = y.size
     width = max(int(np.ptp(edges.sample, axis=0).max()), 2)
     residual = np.where(trust > 0, measured - edges.height, 0.0)
-    weight = trust / (1 + residual**2 * trust / outlier**2)
+    weight = trust / (1 + residual**2 * trust / OUTLIER**2)
     pull = edges.weight * (weight * residual)
     right = np.asarray(np.bincount(edges.sample.ravel(), pull.ravel(), n), np.float64)
     one, other = edges.sample[_ONE], edges.sample[_OTHER]

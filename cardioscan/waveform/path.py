@@ -17,9 +17,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+JUMP_COST = 0.1
+"""Cost of one px of vertical move across blank paper."""
+INK_GAIN = 0.1
+"""What one px of vertical move through the row's own ink gains, as a share of ``JUMP_COST``."""
+_BLANK_PROBABILITY = 0.1
+"""Added to the coverage before its logarithm: what a column without ink costs."""
 LENT_WORTH = (0.7, 0.05)
 """What other rows' ink counts in a column relative to the row's own, and what running through a px of it gains, as a
-share of ``jump_cost``: less than a px of its own, or a row would climb along its neighbours' strokes."""
+share of ``JUMP_COST``: less than a px of its own, or a row would climb along its neighbours' strokes."""
 _RESET_COLUMNS = 16
 VERTICAL_STEP = 2  # the path is sought at half the vertical resolution: it only names the stroke
 FAINT = 8  # fainter ink draws no path
@@ -30,27 +36,23 @@ _NOTHING = 1e-3  # what is gained by less is rounding
 def trace_paths(
     bands: NDArray[np.uint8],
     free: NDArray[np.bool_],
-    jump_cost: float = 0.1,
-    blank_probability: float = 0.1,
-    ink_gain: float = 0.1,
     lent: NDArray[np.uint8] | None = None,
     crossable: NDArray[np.uint8] | None = None,
     lent_worth: tuple[float, float] = LENT_WORTH,
+    ink_gain: float = INK_GAIN,
 ) -> NDArray[np.float64]:
     """Where each row's trace leaves each column.
 
     Args:
         bands: (R, H, W) uint8 coverage of R rows; 255 is certain.
         free: (R, W), columns in which the row's path may jump for (almost) nothing: a new lead begins there.
-        jump_cost: cost per px of blank paper crossed.
-        blank_probability: added to the coverage before the logarithm.
-        ink_gain: what a px of the row's own ink run through gains, as a share of ``jump_cost``.
         lent: (R, H, W) uint8, ink of other rows that the path may run through as well (see
             ``cardioscan.waveform.crossing``); None = none.
         crossable: (R, H, W) uint8, ink that the path may cross as if it were its own, and in which moving up or down
             costs what blank paper costs; None = none.
         lent_worth: what lent ink counts in a column relative to the row's own, and what running through a px of it
-            gains, as a share of ``jump_cost``.
+            gains, as a share of ``JUMP_COST``.
+        ink_gain: what a px of the row's own ink run through gains, likewise.
 
     Returns:
         (R, W) float64, heights in px of the bands.
@@ -62,14 +64,14 @@ def trace_paths(
         foreign = strips.cells(lent)
         price = np.minimum(price, 1 - np.float32(1 + lent_worth[1]) * foreign)
         ink = np.maximum(ink, np.float32(lent_worth[0]) * foreign)
-    price *= np.float32(jump_cost * VERTICAL_STEP)
+    price *= np.float32(JUMP_COST * VERTICAL_STEP)
     if crossable is not None:
         ink = np.maximum(ink, strips.cells(crossable))
-    emission = _emission(ink, blank_probability)
+    emission = _emission(ink)
     for part, begins in zip(strips.parts, free, strict=True):
         price[part, begins] *= np.float32(0.01)
     # What no path gains by: so a running minimum over all strips never carries from one to the next.
-    dearest = VERTICAL_STEP * jump_cost * max(1.0, ink_gain, lent_worth[1])  # for a step through blank paper or ink
+    dearest = VERTICAL_STEP * JUMP_COST * max(1.0, ink_gain, lent_worth[1])  # for a step through blank paper or ink
     longest = max(part.stop - part.start for part in strips.parts)
     wall = 2 * (dearest * longest + _RESET_COLUMNS * float(emission.max()))
     price[[part.start for part in strips.parts[1:]]] += np.float32(wall)
@@ -182,8 +184,6 @@ def path_cost(
     bands: NDArray[np.uint8],
     free: NDArray[np.bool_],
     paths: NDArray[np.float64],
-    jump_cost: float,
-    blank_probability: float,
     crossable: NDArray[np.uint8] | None = None,
 ) -> NDArray[np.float64]:
     """What paths (R, W), as ``trace_paths`` gives them, cost without any gain for ink; its other arguments. (R,)."""
@@ -193,15 +193,15 @@ def path_cost(
     column, row = np.indices((width, rows))
     entered = np.where(free.T, here, np.concatenate([here[:1], here[:-1]]))
     climb = np.cumsum(1 - ink, axis=2, dtype=np.float64)
-    climbed = np.abs(climb[column, row, here] - climb[column, row, entered]) * (jump_cost * VERTICAL_STEP)
+    climbed = np.abs(climb[column, row, here] - climb[column, row, entered]) * (JUMP_COST * VERTICAL_STEP)
     ink = ink if crossable is None else np.maximum(ink, _columns(crossable))
-    left = _emission(ink, blank_probability)[column, row, here]
+    left = _emission(ink)[column, row, here]
     return np.asarray((climbed + left).sum(axis=0), np.float64)
 
 
-def _emission(ink: NDArray[np.float32], blank_probability: float) -> NDArray[np.float32]:
+def _emission(ink: NDArray[np.float32]) -> NDArray[np.float32]:
     """Cost of leaving a column where there is so much ink, 0..1; any shape."""
-    return -np.log((ink + np.float32(blank_probability)) / np.float32(1 + blank_probability))
+    return -np.log((ink + np.float32(_BLANK_PROBABILITY)) / np.float32(1 + _BLANK_PROBABILITY))
 
 
 def _columns(bands: NDArray[np.uint8]) -> NDArray[np.float32]:

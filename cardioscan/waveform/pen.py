@@ -14,8 +14,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from cardioscan.arrays import Floats
 
+CONTRAST_PX = 5  # diameter of the neighbourhood whose darkest ink counts as 1; odd
+_CONTRAST_FLOOR = 0.3  # ink fainter than this is not amplified to 1
+_SMOOTHING_PX = 1.0
+_HOLE_PX = 2  # holes of a stroke up to this height are closed
+_REACH_PX = 4  # where no ink lies on the path, ink up to this far is taken
 _HALF = 0.5  # an edge is where the coverage crosses one half
 _FLAT_SLOPE = 0.2  # px per px: below, a stroke counts as flat
 _PEN_QUANTILE = 0.25
@@ -45,20 +50,27 @@ class Stroke:
         """Middle of the stroke, px."""
         return (self.top + self.bottom) / 2
 
+    def only(self, readable: NDArray[np.bool_]) -> Stroke:
+        """The stroke without the columns that are not readable (W,)."""
+        return Stroke(
+            np.where(readable, self.top, np.nan),
+            np.where(readable, self.bottom, np.nan),
+            np.where(readable, self.ink, 0.0),
+            self.rival,
+        )
 
-def local_contrast(band: NDArray[np.uint8], size: int, floor: float, smoothing_px: float) -> NDArray[np.float32]:
+
+def local_contrast(band: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Coverage relative to the darkest ink around: (H, W) float32 in [0, 1].
 
-    The edge of faint ink lies at half of *its* darkness. ``size`` px is the neighbourhood's diameter; ink fainter than
-    ``floor`` stays faint. Smoothing goes along y only, where a steep stroke is long: it closes the holes of a noisy
-    map and costs no resolution in time.
+    The edge of faint ink lies at half of *its* darkness. Smoothing goes along y only, where a steep stroke is long: it
+    closes the holes of a noisy map and costs no resolution in time.
     """
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (CONTRAST_PX, CONTRAST_PX))
     darkest = cv2.dilate(band, kernel)
-    if smoothing_px > 0:
-        reach = math.ceil(3 * smoothing_px)
-        band = cv2.GaussianBlur(band, (1, 2 * reach + 1), sigmaX=smoothing_px, sigmaY=smoothing_px)
-    relative: NDArray[np.float32] = band / np.maximum(darkest, np.float32(floor * 255))
+    reach = math.ceil(3 * _SMOOTHING_PX)
+    band = cv2.GaussianBlur(band, (1, 2 * reach + 1), sigmaX=_SMOOTHING_PX, sigmaY=_SMOOTHING_PX)
+    relative: NDArray[np.float32] = band / np.maximum(darkest, np.float32(_CONTRAST_FLOOR * 255))
     return np.clip(relative, 0, 1, out=relative)
 
 
@@ -67,8 +79,6 @@ def find_stroke(
     contrast: NDArray[np.float32],
     entry: Floats,
     leave: Floats,
-    hole_px: int,
-    reach_px: int,
 ) -> Stroke:
     """Edges of the ink that is joined to the path, column by column.
 
@@ -76,16 +86,13 @@ def find_stroke(
         band: (H, W) uint8 coverage.
         contrast: (H, W) from ``local_contrast``.
         entry, leave: (W,) heights where the path enters and leaves each column, px.
-        hole_px: holes up to this height are closed.
-        reach_px: where no ink lies on the path, ink up to this far is taken.
     """
     height, width = band.shape
     rows = np.asarray(cv2.transpose(contrast), np.float32)
     # One blank pixel above and below every column, so that no run of ink goes on in the next one.
     ink = np.zeros((width, height + 2), np.uint8)
     cv2.compare(rows, _HALF, cv2.CMP_GE, dst=ink[:, 1:-1])
-    if hole_px:
-        ink[:, 1:-1] = cv2.morphologyEx(ink[:, 1:-1], cv2.MORPH_CLOSE, np.ones((1, hole_px + 1), np.uint8))
+    ink[:, 1:-1] = cv2.morphologyEx(ink[:, 1:-1], cv2.MORPH_CLOSE, np.ones((1, _HOLE_PX + 1), np.uint8))
     changes = np.flatnonzero(ink.ravel()[1:] != ink.ravel()[:-1])
     begins, ends = changes[::2], changes[1::2]  # the pixel before each run, and its last one
 
@@ -102,7 +109,7 @@ def find_stroke(
 
     for share in np.linspace(0, 1, 8):
         join(np.round(low + (high - low) * share).astype(np.int64), np.ones(width, bool))
-    for distance in range(1, reach_px + 1):
+    for distance in range(1, _REACH_PX + 1):
         lost = bottom < 0
         join(np.maximum(low - distance, 0), lost)
         join(np.minimum(high + distance, height - 1), lost)

@@ -5,7 +5,7 @@ import pytest
 from benchmarks.clinical import MEASURES, clinical_rows
 from cardioscan.evaluate.clinical import MEASURES as NAMES
 from cardioscan.evaluate.clinical import ClinicalComparison, ClinicalMeasures
-from cardioscan.page.template import LEADS
+from cardioscan.page.leads import LEADS
 
 
 def test_rows_are_in_units_that_two_decimals_show() -> None:

@@ -23,7 +23,8 @@ from benchmarks.cures import (
 )
 from cardioscan.evaluate.evaluation import only_printed
 from cardioscan.evaluate.measure import compare
-from cardioscan.page.template import LEAD_INDEX, LEADS, STANDARD_PAGE
+from cardioscan.page.leads import LEAD_INDEX, LEADS
+from cardioscan.page.template import STANDARD_PAGE
 from cardioscan.synthesis.simulator import SimulatedSignals
 
 Floats = NDArray[np.float64]

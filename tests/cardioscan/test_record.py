@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cardioscan.errors import InvalidRecordError, RefusalCode, StageError
-from cardioscan.page.template import LEADS
+from cardioscan.page.leads import LEADS
 from cardioscan.record import SHAPE, Calibration, EcgRecord, ModelUse, Outcome, Reason
 
 CALIBRATION = Calibration(500.0, 78.74, 196.85, 25.0, 10.0)

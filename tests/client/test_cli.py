@@ -18,7 +18,7 @@ from PIL import Image
 import cardioscan
 from cardioscan.backends.specs import SPECS, find_model_file
 from cardioscan.formats import format_names, read_signals
-from cardioscan.page.template import LEADS
+from cardioscan.page.leads import LEADS
 from cardioscan.record import EcgRecord
 from cardioscan_client.cli import main
 

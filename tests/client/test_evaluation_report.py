@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from cardioscan.evaluate.evaluation import PageRow, compare, only_printed
-from cardioscan.page.template import LEADS
+from cardioscan.page.leads import LEADS
 from cardioscan.record import EcgRecord, Reason
 from cardioscan_client.cli import main
 

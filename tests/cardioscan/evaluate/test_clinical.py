@@ -20,7 +20,7 @@ from cardioscan.evaluate.clinical import (
 )
 from cardioscan.evaluate.delineation import delineate
 from cardioscan.evaluate.evaluation import evaluate_paths, only_printed, read_truth
-from cardioscan.page.template import LEADS
+from cardioscan.page.leads import LEADS
 from cardioscan.postprocess.signal import HEART_RATE_RANGE_BPM, heart_rate_bpm
 from cardioscan.record import EcgRecord, Reason
 from cardioscan.synthesis.simulator import SimulatedSignals

@@ -8,7 +8,7 @@ import pytest
 
 from cardioscan.errors import FormatError
 from cardioscan.evaluate.evaluation import RATIO_CAP, evaluate_paths, match_predictions, only_printed, read_truth
-from cardioscan.page.template import LEADS
+from cardioscan.page.leads import LEADS
 from cardioscan.record import EcgRecord, Reason
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from cardioscan.errors import InvalidRecordError
 from cardioscan.evaluate.measure import MAX_SHIFT_S, RATIO_CAP, SetScore, agreement, compare, refused_page, to_db
-from cardioscan.page.template import LEADS
+from cardioscan.page.leads import LEADS
 
 seeds = st.integers(0, 100_000)
 

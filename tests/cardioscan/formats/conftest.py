@@ -7,7 +7,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from cardioscan.page.template import LEAD_INDEX, SAMPLING_RATE_HZ, STANDARD_PAGE
+from cardioscan.page.leads import LEAD_INDEX, SAMPLING_RATE_HZ
+from cardioscan.page.template import STANDARD_PAGE
 from cardioscan.record import Calibration, EcgRecord, ModelUse, Reason
 
 

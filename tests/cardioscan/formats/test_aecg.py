@@ -7,7 +7,7 @@ import pytest
 
 from cardioscan.errors import FormatError
 from cardioscan.formats import write_record, writers
-from cardioscan.page.template import LEADS
+from cardioscan.page.leads import LEADS
 
 H = "{urn:hl7-org:v3}"
 TYPE = "{http://www.w3.org/2001/XMLSchema-instance}type"

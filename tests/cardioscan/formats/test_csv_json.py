@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cardioscan.formats import read_signals, write_record, writers
-from cardioscan.page.template import LEADS
+from cardioscan.page.leads import LEADS
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 
 from cardioscan.errors import FormatError
 from cardioscan.formats import write_record, writers
-from cardioscan.page.template import LEADS
+from cardioscan.page.leads import LEADS
 
 pydicom = pytest.importorskip("pydicom", reason="needs pydicom")
 

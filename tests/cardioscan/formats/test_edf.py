@@ -5,7 +5,7 @@ import pytest
 
 from cardioscan.errors import FormatError
 from cardioscan.formats import write_record, writers
-from cardioscan.page.template import LEADS
+from cardioscan.page.leads import LEADS
 
 pytest.importorskip("edfio", reason="needs edfio")
 pyedflib = pytest.importorskip("pyedflib", reason="needs pyedflib, an independent reader")

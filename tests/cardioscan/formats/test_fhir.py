@@ -7,7 +7,7 @@ import pytest
 
 from cardioscan.errors import FormatError
 from cardioscan.formats import write_record, writers
-from cardioscan.page.template import LEADS
+from cardioscan.page.leads import LEADS
 
 # ISO/IEEE 11073-10101 potentials, as in the ECG example of the FHIR specification.
 POTENTIALS = ["131329", "131330", "131389", "131390", "131391", "131392", *(str(131331 + v) for v in range(6))]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from cardioscan.formats import write_record, writers
-from cardioscan.page.template import LEADS
+from cardioscan.page.leads import LEADS
 
 
 def test_npz_needs_no_pickle(page_record, page_signals, tmp_path):

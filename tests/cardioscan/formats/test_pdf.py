@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from cardioscan.formats import writers
-from cardioscan.page.template import LEADS, MM_PER_INCH
+from cardioscan.page.leads import LEADS
+from cardioscan.page.sheet import MM_PER_INCH
 
 pytest.importorskip("matplotlib", reason="needs matplotlib (extra 'plot')")
 pdfium = pytest.importorskip("pypdfium2", reason="needs pypdfium2")

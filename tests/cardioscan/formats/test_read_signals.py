@@ -5,7 +5,7 @@ import pytest
 
 from cardioscan.errors import FormatError
 from cardioscan.formats import read_signals, write_record
-from cardioscan.page.template import LEADS
+from cardioscan.page.leads import LEADS
 
 
 @pytest.fixture

@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from cardioscan.page.template import LEADS, STANDARD_PAGE
+from cardioscan.page.leads import LEADS
+from cardioscan.page.template import STANDARD_PAGE
 
 
 def test_calibration_follows_from_200_dpi() -> None:

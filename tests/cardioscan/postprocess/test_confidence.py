@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cardioscan.page.template import LEAD_INDEX, STANDARD_PAGE
+from cardioscan.page.leads import LEAD_INDEX
+from cardioscan.page.template import STANDARD_PAGE
 from cardioscan.postprocess.confidence import (
     FEATURES,
     LogisticModel,

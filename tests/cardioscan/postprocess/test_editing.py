@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from cardioscan.errors import EditError
-from cardioscan.page.template import LEAD_INDEX
+from cardioscan.page.leads import LEAD_INDEX
 from cardioscan.postprocess.editing import HAND_CONFIDENCE, Edit, Erase, Redraw, apply_edits, edit_from_json
 from cardioscan.record import SHAPE, EcgRecord, Reason
 

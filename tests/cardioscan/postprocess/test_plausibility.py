@@ -7,7 +7,8 @@ import pytest
 
 from cardioscan.errors import RefusalCode, StageError
 from cardioscan.locate.search import SURE_NAMES
-from cardioscan.page.template import LEADS, STANDARD_PAGE
+from cardioscan.page.leads import LEADS
+from cardioscan.page.template import STANDARD_PAGE
 from cardioscan.postprocess.plausibility import (
     names_in_place,
     refuse_contradiction,

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cardioscan.errors import InvalidRecordError
-from cardioscan.page.template import LEAD_INDEX, LEADS, STANDARD_PAGE
+from cardioscan.page.leads import LEAD_INDEX, LEADS
+from cardioscan.page.template import STANDARD_PAGE
 from cardioscan.postprocess.signal import (
     einthoven_redistribute,
     finite_runs,

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cardioscan.errors import MissingDependencyError, SignalSourceError
-from cardioscan.page.template import LEADS
+from cardioscan.page.leads import LEADS
 from cardioscan.synthesis.signals import PtbXlArchive, WfdbFolder, open_signals, split_records, twelve_leads
 from cardioscan.synthesis.simulator import SimulatedSignals
 

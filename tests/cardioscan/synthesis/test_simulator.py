@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cardioscan.page.template import LEAD_INDEX
+from cardioscan.page.leads import LEAD_INDEX
 from cardioscan.synthesis.simulator import SimulatedSignals
 
 N = 120

@@ -5,7 +5,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from cardioscan.page.template import SAMPLING_RATE_HZ, STANDARD_PAGE  # noqa: E402
+from cardioscan.page.leads import SAMPLING_RATE_HZ
+from cardioscan.page.template import STANDARD_PAGE  # noqa: E402
 from cardioscan.synthesis.flat import Region  # noqa: E402
 from cardioscan.synthesis.simulator import SimulatedSignals  # noqa: E402
 from cardioscan.training.tasks import (  # noqa: E402

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from cardioscan.page.template import LEAD_INDEX, STANDARD_PAGE, LeadSegment
+from cardioscan.page.leads import LEAD_INDEX
+from cardioscan.page.template import STANDARD_PAGE, LeadSegment
 from cardioscan.synthesis.strokes import stroke_coverage, trace_polyline
 from cardioscan.waveform import DecodingOptions, decode_rows
 from cardioscan.waveform.bands import Bands

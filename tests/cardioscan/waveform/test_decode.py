@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from cardioscan.errors import RefusalCode, StageError
 from cardioscan.evaluate.measure import compare
-from cardioscan.page.template import LEAD_INDEX, LEADS, STANDARD_PAGE, LeadSegment, PageTemplate
+from cardioscan.page.leads import LEAD_INDEX, LEADS
+from cardioscan.page.template import STANDARD_PAGE, LeadSegment, PageTemplate
 from cardioscan.synthesis.signals import PtbXlArchive
 from cardioscan.synthesis.simulator import SimulatedSignals
 from cardioscan.synthesis.strokes import stroke_coverage, trace_polyline

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from cardioscan.errors import InvalidRecordError
-from cardioscan.page.template import LEADS
+from cardioscan.page.leads import LEADS
 from cardioscan.record import SHAPE, Calibration, EcgRecord, ModelUse, Reason
 from cardioscan_client.gateway.convert import from_message, read_ranges, to_message
 from cardioscan_client.gateway.v1 import digitizer_pb2 as pb

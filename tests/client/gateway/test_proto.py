@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from google.protobuf import descriptor_pb2
 
-from cardioscan.page.template import LEADS
+from cardioscan.page.leads import LEADS
 from cardioscan_client.gateway.options import SERVICE
 from cardioscan_client.gateway.v1 import digitizer_pb2 as pb
 from cardioscan_client.gateway.v1 import digitizer_pb2_grpc

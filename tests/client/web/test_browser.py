@@ -311,7 +311,7 @@ def test_a_page_that_was_refused_is_placed_by_hand_and_read(
     assert job_of(page) != before and [edit["kind"] for edit in again["record"]["edits"]] == ["corners"]
     placed = np.array(again["record"]["edits"][0]["corners"])
     assert np.linalg.norm(placed - corners, axis=1).max() < 4 / scale
-    from cardioscan.page.template import LEADS
+    from cardioscan.page.leads import LEADS
 
     signals = np.full((12, 5000), np.nan)
     for row, lead in enumerate(LEADS):

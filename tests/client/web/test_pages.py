@@ -14,7 +14,7 @@ import pypdfium2
 import pytest
 
 from cardioscan.evaluate.evaluation import compare
-from cardioscan.page.template import LEADS
+from cardioscan.page.leads import LEADS
 from cardioscan_client.web.pictures import CAPTIONS
 
 

@@ -25,7 +25,7 @@ from cardioscan.errors import (
 )
 from cardioscan.evaluate.evaluation import compare
 from cardioscan.formats import read_signals, writers
-from cardioscan.page.template import LEADS
+from cardioscan.page.leads import LEADS
 from cardioscan_client.web.problems import problem_of
 
 

@@ -6,21 +6,20 @@ the trace next to them mostly does too, by about half as much, and it is read th
 bars stand within 0.03 px; on photographs a bar is off by 0.2 px (rms), which is half a sample.
 
 The share and the reach were taken from the development photographs, which gain by any share from 0.3 to 1 and any reach
-from 30 to 90 px; rendered pages, whose ink and grid register, neither gain nor lose (docs/accuracy.md). They say what a
+from 30 to 90 px; rendered pages, whose ink and grid register, neither gain nor lose (docs/notes). They say what a
 bar's error has in common with its surroundings, as in kriging.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cardioscan.flatten.grid_waves import channel_range
-from cardioscan.imaging.geometry import Floats
-from cardioscan.page.template import STANDARD_PAGE, PageTemplate
+from cardioscan.arrays import Floats, Image
+from cardioscan.imaging.channels import channel_range
+from cardioscan.page.read_page import ReadPage
 
 SHARE: Final = 0.6
 """What a bar's displacement says about the trace next to it."""
@@ -37,27 +36,28 @@ _AGREEMENT_PX: Final = 0.35
 _FARTHEST_PX: Final = 1.0
 
 
-def measure_separators(columns: Callable[[slice], NDArray[np.uint8]], template: PageTemplate = STANDARD_PAGE) -> Floats:
+def measure_bars(pixels: Image, page: ReadPage) -> Floats:
     """How far the bars between leads stand beside their printed places.
 
     Args:
-        columns: gives columns of the flat page, (height, n, 3) uint8; asked for those around each bar.
-        template: the printed page.
+        pixels: (height, width, 3) uint8, the flat page.
+        page: what is printed where.
 
     Returns:
-        (n,) float64 px, one for each inner bound of ``template.column_bounds``, positive to the right: the median over
-        the rows. NaN where fewer than two rows show a clear bar, where they contradict each other, or where it would be
-        so far off that it is something else.
+        (n,) float64 px, one for each of ``page.bars.x``, positive to the right: the median over the rows. NaN where
+        fewer than two rows show a clear bar, where they contradict each other, or where it would be so far off that it
+        is something else; none where the page has no bars.
     """
-    bounds = template.column_bounds[1:-1]
-    result = np.full(len(bounds), np.nan)
-    for place, bound in enumerate(bounds):
-        rows = [segment.row for segment in template.segments if abs(segment.x_start - bound) < 1]
-        x = bound + template.separator_dx
+    if page.bars is None:
+        return np.empty(0)
+    result = np.full(len(page.bars.x), np.nan)
+    for place, bound in enumerate(page.bars.x):
+        rows = [segment.row for segment in page.segments if abs(segment.x_start - bound) < 1]
+        x = bound + page.bars.offset_px
         left = max(round(x) - _WINDOW_PX, 0)
-        window = columns(slice(left, round(x) + _WINDOW_PX + 1))
+        window = np.ascontiguousarray(pixels[:, left : round(x) + _WINDOW_PX + 1])
         bright = channel_range(window)[1]  # a coloured grid is bright in one channel, a bar in none
-        seen = np.array([_bar(bright, x - left, template.zero_mv_y[row], template) for row in rows])
+        seen = np.array([_bar(bright, x - left, page.zero_y[row], page.bars.half_height_px) for row in rows])
         seen = seen[np.isfinite(seen)]
         if seen.size < 2:
             continue
@@ -67,24 +67,25 @@ def measure_separators(columns: Callable[[slice], NDArray[np.uint8]], template: 
     return result
 
 
-def time_shift(displacement: Floats, template: PageTemplate = STANDARD_PAGE) -> Floats:
+def time_shift(displacement: Floats, page: ReadPage) -> Floats:
     """By how much the trace stands to the right of its nominal place, in each column.
 
     Args:
-        displacement: from :func:`measure_separators`.
-        template: the printed page.
+        displacement: from :func:`measure_bars`.
+        page: what is printed where.
 
     Returns:
         (width,) float64 px; 0 far from the bars and around those that are not known.
     """
-    apart = np.arange(template.width) - np.array(template.column_bounds[1:-1])[:, None]
-    bell = np.exp(-0.5 * (apart / REACH_PX) ** 2)
+    bounds = () if page.bars is None else page.bars.x
+    distance = np.arange(page.sheet.width) - np.array(bounds, np.float64)[:, None]
+    bell = np.exp(-0.5 * (distance / REACH_PX) ** 2)
     return np.asarray(SHARE * np.nan_to_num(displacement) @ bell, np.float64)
 
 
-def _bar(bright: NDArray[np.uint8], x: float, zero: float, template: PageTemplate) -> float:
+def _bar(bright: NDArray[np.uint8], x: float, zero: float, half_height: float) -> float:
     """Displacement of one bar: the median over its scan lines of where the ink's centre of mass is; NaN if unclear."""
-    half = int(template.separator_half_height - _RIM_PX)
+    half = int(half_height - _RIM_PX)
     left, top = round(x) - _WINDOW_PX, round(zero) - half
     window = bright[max(top, 0) : top + 2 * half, max(left, 0) : left + 2 * _WINDOW_PX + 1].astype(np.float64)
     if window.shape != (2 * half, 2 * _WINDOW_PX + 1):

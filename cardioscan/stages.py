@@ -1,0 +1,239 @@
+"""The way of a page: Located -> Flattened -> RowsFound -> Traced -> Read.
+
+Each stage is a function in a room of its own, from frozen results to one more; each result holds the one before it.
+What is between them, and around them (time, refusals, the record), is here.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any, Final
+
+import numpy as np
+
+from cardioscan.arrays import Floats, Image
+from cardioscan.backends.inference import InferenceBackend
+from cardioscan.backends.specs import NAME_PLACES, RECTIFIER_WINDOW
+from cardioscan.errors import CardioscanError, PageRefusedError, RefusalCode, StageError
+from cardioscan.flatten.flatten import Flattened, flatten
+from cardioscan.imaging.images import ImageSource, load_image
+from cardioscan.layout.rows import RowsFound, find_rows
+from cardioscan.locate.locate import Located, locate
+from cardioscan.options import DigitizerOptions
+from cardioscan.page.reference import REFERENCE_PAGE
+from cardioscan.postprocess.read import Read, read
+from cardioscan.record import Calibration, Digitization, EcgRecord, ModelUse, Outcome, Reason
+from cardioscan.sources.classifier import classify
+from cardioscan.sources.preprocessing import preprocess
+from cardioscan.stopwatch import Stopwatch, TimedBackend
+from cardioscan.waveform.extraction import row_coverage
+from cardioscan.waveform.trace import Traced, trace
+
+__all__ = ["Stage", "digitize_page", "walk"]
+
+Stage = Located | Flattened | RowsFound | Traced | Read
+_LOG: Final = logging.getLogger(__name__)
+
+
+def walk(
+    image: Image,
+    backend: InferenceBackend,
+    options: DigitizerOptions,
+    corners: Floats | None,
+    stopwatch: Stopwatch,
+    category: str | None = None,
+) -> Iterator[Stage]:
+    """Take a picture through the stages; gives each result as it is there.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        backend: runs the networks.
+        options: what is switched.
+        corners: (4, 2) px set by a person, None to look for the page; see ``locate``.
+        stopwatch: on which time is booked.
+        category: source category; with one that has a branch, the picture preprocessed is looked at too.
+
+    Raises:
+        PageRefusedError: a stage found nothing that it could work with.
+    """
+    for stage in _best_candidate(image, backend, options, corners, stopwatch, category):
+        yield stage
+        flattened = stage
+    assert isinstance(flattened, Flattened)
+    with stopwatch("layout"):
+        rows = find_rows(flattened, REFERENCE_PAGE)
+    yield rows
+    with stopwatch("waveform"):
+        traced = trace(rows, backend, options.crossing)
+    yield traced
+    with stopwatch("signal"):
+        done = read(traced, NAME_PLACES, options.einthoven, options.savitzky_golay)
+    yield done
+
+
+def _flat_page(
+    image: Image, backend: InferenceBackend, options: DigitizerOptions, corners: Floats | None, stopwatch: Stopwatch
+) -> Iterator[Located | Flattened]:
+    """The first two stages."""
+    with stopwatch("alignment"):
+        located = locate(image, backend, NAME_PLACES, corners)
+    yield located
+    sheet = RECTIFIER_WINDOW.sheet
+    find_ink = (lambda pixels: row_coverage(pixels, sheet, backend).max(axis=0)) if options.second_look else None
+    with stopwatch("rectification"):
+        flattened = flatten(located, backend, RECTIFIER_WINDOW, NAME_PLACES, options.line_rounds, find_ink)
+    yield flattened
+
+
+def _best_candidate(
+    image: Image,
+    backend: InferenceBackend,
+    options: DigitizerOptions,
+    corners: Floats | None,
+    stopwatch: Stopwatch,
+    category: str | None,
+) -> Iterator[Located | Flattened]:
+    """The first two stages on the picture, or on it as preprocessed where more of the page is seen there."""
+    with stopwatch("preprocessing"):
+        other = preprocess(image, category)
+    if other is None:
+        yield from _flat_page(image, backend, options, corners, stopwatch)
+        return
+    ways: list[list[Located | Flattened]] = []
+    trouble: PageRefusedError | None = None
+    for candidate in (image, other):
+        try:
+            ways.append(list(_flat_page(candidate, backend, options, corners, stopwatch)))
+        except PageRefusedError as error:
+            trouble = trouble or error
+    if not ways:
+        assert trouble is not None
+        raise trouble
+    yield from max(ways, key=lambda way: _seen(way[-1]))
+
+
+def _seen(flattened: Located | Flattened) -> float:
+    """How much of a page was seen: share of its lead names that agree, and of its lattice."""
+    assert isinstance(flattened, Flattened)
+    return len(flattened.located.names) / len(NAME_PLACES.classes) + flattened.lattice_score
+
+
+def digitize_page(
+    source: ImageSource,
+    page: int,
+    name: str,
+    backend: InferenceBackend,
+    options: DigitizerOptions,
+    corners: Floats | None,
+    stopwatch: Stopwatch,
+) -> Digitization:
+    """Read a picture and take it through the stages; a page that cannot be read gives a refused record.
+
+    Args:
+        source, page: see ``Digitizer.digitize``.
+        name: of the record.
+        backend, options, corners, stopwatch: see :func:`walk`.
+
+    Raises:
+        CardioscanError: the call is wrong: no networks, corners that span no page.
+    """
+    timed = TimedBackend(backend, stopwatch)
+    image: Image | None = None
+    stage: Stage | None = None
+    found: dict[str, Any] = {}
+    category: str | None = None
+    asked = False
+
+    def ask_category(picture: Image) -> None:
+        nonlocal category, asked
+        if not asked:
+            category, probability = classify(picture, timed)
+            found["source_probability"] = round(probability, 4)
+            asked = True
+
+    error: PageRefusedError | None = None
+    try:
+        with stopwatch("read"):
+            image = np.asarray(load_image(source, page, options.limits).pixels)
+        if options.source_aware:
+            ask_category(image)
+        try:
+            for stage in walk(image, timed, options, corners, stopwatch, category):
+                if isinstance(stage, Traced):
+                    # The largest network takes longest to open: it is asked when nothing else waits for it.
+                    ask_category(image)
+        except PageRefusedError:
+            ask_category(image)
+            raise
+    except PageRefusedError as refusal:
+        error = refusal
+    except CardioscanError:
+        raise
+    except Exception as fault:  # a fault of ours on this page must not take other pages with it
+        _LOG.exception("digitizing %s failed", name)
+        detail = f"An unexpected error ended this page ({type(fault).__name__}: {fault}). Please report it."
+        error = StageError(RefusalCode.INTERNAL_ERROR, detail)
+    if stage is not None:
+        found |= stage.diagnostics
+    common = {
+        "name": name,
+        "source": name,
+        "source_category": category,
+        "models": tuple(ModelUse(model, *use) for model, use in backend.model_versions().items()),
+        "timings_s": stopwatch.timings_s(),
+    }
+    if error is None:
+        assert isinstance(stage, Read)
+        record = _record(stage, common, found)
+    else:
+        record = EcgRecord.refused(reasons=(Reason.from_error(error),), diagnostics=found | error.found, **common)
+    if corners is not None:
+        record = replace(record, edits=({"kind": "corners", "corners": np.round(np.asarray(corners, float), 2)},))
+    return _details(record, image, stage)
+
+
+def _record(done: Read, common: Mapping[str, Any], diagnostics: Mapping[str, Any]) -> EcgRecord:
+    page = done.traced.rows.page
+    return EcgRecord(
+        signals=done.signals,
+        confidence=done.confidence,
+        outcome=Outcome.DIGITIZED,
+        layout=page.layout,
+        calibration=Calibration.of(page.scale),
+        heart_rate_bpm=done.heart_rate_bpm,
+        diagnostics=diagnostics,
+        **common,
+    )
+
+
+def _details(record: EcgRecord, image: Image | None, stage: Stage | None) -> Digitization:
+    """The record with what the last stage that was reached knows."""
+    done = stage if isinstance(stage, Read) else None
+    traced = done.traced if done is not None else stage if isinstance(stage, Traced) else None
+    rows = traced.rows if traced is not None else stage if isinstance(stage, RowsFound) else None
+    flattened = rows.flattened if rows is not None else stage if isinstance(stage, Flattened) else None
+    located = flattened.located if flattened is not None else stage if isinstance(stage, Located) else None
+    return Digitization(
+        record,
+        image,
+        page=None if rows is None else rows.page,
+        traces={} if done is None else _traces_on_picture(done),
+        labels=None if located is None else located.names,
+        lattice=None if flattened is None else flattened.nodes,
+        # Not a method of the stage: it would keep all that was worked with.
+        flatten=None if flattened is None else partial(flattened.page_map.sample, flattened.soft),
+        row_coverage=None if traced is None else traced.coverage,
+        lead_features=None if done is None else done.features,
+        page_confidence=1.0 if flattened is None else flattened.confidence,
+    )
+
+
+def _traces_on_picture(done: Read) -> dict[str, Floats]:
+    """The traces of a page, by name, in px of its picture."""
+    flat = done.traced.decoded.traces
+    ends = np.cumsum([len(points) for points in flat.values()])
+    places = done.traced.rows.flattened.page_map.at(np.concatenate([*flat.values()]))
+    return dict(zip(flat, np.split(places, ends[:-1]), strict=True))
