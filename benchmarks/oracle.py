@@ -128,12 +128,9 @@ def correct_time_base(pred: Floats, truth: Floats, knot_s: float | None = None) 
     return _kept_where_better(pred, truth, corrected)
 
 
-def correct_row_confusion(
-    pred: Floats, truth: Floats, template: PageTemplate = STANDARD_PAGE, confusion: RowConfusion | None = None
-) -> Floats:
-    """Put the truth in place of readings of another row's trace (found here without ``confusion``), and 10 ms around."""
-    confusion = confusion or find_row_confusion(pred, truth, template)
-    return _replaced_by_truth(pred, truth, confusion.samples)
+def correct_row_confusion(pred: Floats, truth: Floats, template: PageTemplate = STANDARD_PAGE) -> Floats:
+    """Put the truth in place of readings of another row's trace, and of 10 ms on both sides of each."""
+    return _replaced_by_truth(pred, truth, find_row_confusion(pred, truth, template).samples)
 
 
 def correct_outliers(pred: Floats, truth: Floats) -> Floats:
@@ -332,9 +329,8 @@ def _fitted_time_base(pred: Floats, truth: Floats, lag: float, knot_s: float | N
     knots = _knots(truth, knot_s)
     basis = _piecewise_linear_basis(printed, knots, size)
     begin = np.interp(knots, [printed[0], printed[-1]], straight)
-    return np.arange(size) + basis @ _least_squares_fit(
-        begin, basis, printed, levels, np.full(knots.size, _MAX_BEND_SAMPLES)
-    )
+    reach = np.full(knots.size, _MAX_BEND_SAMPLES)
+    return np.arange(size) + basis @ _least_squares_fit(begin, basis, printed, levels, reach)
 
 
 def _first_guesses(printed: NDArray[np.intp]) -> list[tuple[float, float]]:

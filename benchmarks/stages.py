@@ -2,8 +2,8 @@
 
 python -m benchmarks.stages --sets clean,phone_photo,photos -n 10
 
-On rendered pages one stage's answer at a time is replaced by the truth. On all pages ``benchmarks.oracle`` also corrects
-one fault of the digitized signals at a time; the tables show what a page would score then.
+On rendered pages one stage's answer at a time is replaced by the truth. On all pages ``benchmarks.oracle`` also
+corrects one fault of the digitized signals at a time; the tables show what a page would score then.
 """
 
 from __future__ import annotations
