@@ -2,8 +2,8 @@
 
 python -m benchmarks.stages --sets clean,phone_photo,photos -n 10
 
-On rendered pages one stage's answer at a time is replaced by the truth. On all pages the digitized signals are also
-cured of one fault at a time by ``benchmarks.cures``; the tables say what a page would score then.
+On rendered pages one stage's answer at a time is replaced by the truth. On all pages ``benchmarks.oracle`` also
+corrects one fault of the digitized signals at a time; the tables show what a page would score then.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from rich.progress import track
 
 from benchmarks.accuracy import photographs, renderings
 from benchmarks.common import data_option, report, signals_of
-from benchmarks.cures import (
+from benchmarks.oracle import (
     KNOT_S,
-    astray,
-    confused_rows,
-    cure_all,
-    cure_gain,
-    cure_level,
-    cure_rows,
-    cure_time_base,
-    cure_trace,
+    correct_all,
+    correct_baseline,
+    correct_gain,
+    correct_outliers,
+    correct_row_confusion,
+    correct_time_base,
+    find_row_confusion,
     offsets_mv,
+    outliers,
 )
 from cardioscan import Digitizer, DigitizerOptions, EcgRecord
 from cardioscan.backends.inference import Tensors
@@ -158,18 +158,18 @@ def _through(run: PageRun, *stages: str) -> EcgRecord:
 
 
 def signal_scores(pred: Floats, truth: Floats) -> dict[str, PageScore]:
-    """What a page scores as it is and cured of one fault at a time."""
-    cured = {
+    """What a page scores as it is and with one fault corrected at a time."""
+    corrected = {
         "as is": pred,
-        "gain": cure_gain(pred, truth),
-        "straight time": cure_time_base(pred, truth),
-        "bent time": cure_time_base(pred, truth, KNOT_S),
-        "bent level": cure_level(pred, truth),
-        "rows": cure_rows(pred, truth),
-        "trace": cure_trace(pred, truth),
-        "all": cure_all(pred, truth),
+        "gain": correct_gain(pred, truth),
+        "straight time": correct_time_base(pred, truth),
+        "bent time": correct_time_base(pred, truth, KNOT_S),
+        "bent level": correct_baseline(pred, truth),
+        "rows": correct_row_confusion(pred, truth),
+        "trace": correct_outliers(pred, truth),
+        "all": correct_all(pred, truth),
     }
-    return {name: compare(signals, truth) for name, signals in cured.items()}
+    return {name: compare(signals, truth) for name, signals in corrected.items()}
 
 
 def page_row(name: str, scores: Mapping[str, PageScore]) -> Row:
@@ -180,12 +180,12 @@ def page_row(name: str, scores: Mapping[str, PageScore]) -> Row:
 def size_row(name: str, pred: Floats, truth: Floats) -> Row:
     """How large the faults of a page are: shares of its printed samples, medians over its leads."""
     leads = [lead for lead in compare(pred, truth).leads.values() if np.isfinite(lead.lag_s)]
-    confusion = confused_rows(pred, truth)
+    confusion = find_row_confusion(pred, truth)
     return {
         "page": name,
         "leads of other rows": len(confusion.leads),
         "of other rows %": 100 * confusion.share,
-        "astray %": 100 * float(astray(pred, truth).sum()) / max(confusion.printed, 1),
+        "astray %": 100 * float(outliers(pred, truth).sum()) / max(confusion.printed, 1),
         "lag ms": 1000 * float(np.median([abs(lead.lag_s) for lead in leads])) if leads else None,
         "gain": float(np.nanmedian([lead.gain for lead in leads])) if leads else None,
         "offset uV": 1000 * float(np.nanmedian(np.abs(offsets_mv(pred, truth)))) if leads else None,
@@ -213,15 +213,15 @@ class Tables:
         for suffix, title, rows in (
             ("-by-page", "Stages replaced by the truth, dB by page", self.stages_by_page),
             ("", "Stages replaced by the truth, score in dB", self.stages),
-            ("-signals-by-page", "Signals cured of one fault, dB by page", self.signals_by_page),
+            ("-signals-by-page", "Signals with one fault corrected, dB by page", self.signals_by_page),
             ("-sizes", "How large the faults are, by page", self.sizes),
-            ("-signals", "Signals cured of one fault, score in dB", self.signals),
+            ("-signals", "Signals with one fault corrected, score in dB", self.signals),
         ):
             if rows:
                 report(name + suffix, title, rows)
 
     def add_signals(self, name: str, pred: Floats, truth: Floats) -> dict[str, PageScore]:
-        """Cure the signals of a page, add its row, and give the scores."""
+        """Correct the signals of a page, add its row, and give the scores."""
         scores = signal_scores(pred, truth)
         self.signals_by_page.append(page_row(name, scores))
         self.sizes.append(size_row(name, pred, truth))

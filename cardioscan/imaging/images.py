@@ -7,63 +7,33 @@ decoded, so that a picture of 30,000 x 30,000 px costs no memory. Whether a page
 from __future__ import annotations
 
 import glob
-import importlib
-import io
-import math
 import os
 import stat
-import threading
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFile
-from PIL.BmpImagePlugin import BmpImageFile
-from PIL.JpegImagePlugin import JpegImageFile
-from PIL.PngImagePlugin import PngImageFile
-from PIL.TiffImagePlugin import TiffImageFile
-from PIL.WebPImagePlugin import WebPImageFile
+from PIL import Image
 
 from cardioscan.errors import ImageError, MissingDependencyError, RefusalCode
+from cardioscan.imaging.pdf_pages import PDF_DPI, open_pdf, page_size_px, render_page
+from cardioscan.imaging.raster_formats import claimed_dpi, count_frames, open_raster, to_rgb, upright_rgb
 
 ImageSource = str | os.PathLike[str] | bytes | NDArray[Any]
 """A path, the encoded bytes of a file, or decoded pixels."""
-
-PDF_DPI: Final = 200.0
-"""Resolution at which PDF pages are rendered: that of the reference frame."""
 
 KNOWN_SUFFIXES: Final = frozenset(
     (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".bmp", ".dib", ".webp", ".pdf", ".heic", ".heif")
 )
 """File name endings (lower case) that ``expand_inputs`` picks out of folders."""
 
-_PDF_PASSWORD_ERROR = 4  # FPDF_ERR_PASSWORD
-_PDF_LOCK = threading.Lock()  # PDFium may not be called from two threads at once
-_EXIF_ORIENTATION = 0x0112
 _BMP_HEADER_SIZES = (12, 40, 52, 56, 64, 108, 124)
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
-_RASTERS: dict[str, type[ImageFile.ImageFile]] = {
-    "PNG": PngImageFile,
-    "JPEG": JpegImageFile,  # phones append depth maps and previews as further pictures; they are no pages
-    "TIFF": TiffImageFile,
-    "BMP": BmpImageFile,
-    "WEBP": WebPImageFile,
-}
-_UPRIGHT: dict[int, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {
-    2: lambda p: p[:, ::-1],
-    3: lambda p: p[::-1, ::-1],
-    4: lambda p: p[::-1],
-    5: lambda p: p.swapaxes(0, 1),
-    6: lambda p: np.rot90(p, -1),
-    7: lambda p: p[::-1, ::-1].swapaxes(0, 1),
-    8: lambda p: np.rot90(p, 1),
-}
 
 
 @dataclass(frozen=True)
@@ -142,24 +112,26 @@ def load_image(source: ImageSource, page: int = 0, limits: ImageLimits = DEFAULT
     if isinstance(source, np.ndarray):
         return _from_array(source, page, limits)
     name, data = _read(source, limits)
-    kind = _kind(data, name)
-    if kind == "PDF":
-        with _pdf(data, name) as document:
-            _check_page(page, len(document), name)
-            return LoadedImage(_render(document, page, name, limits), name, page, len(document), kind, PDF_DPI)
-    with _raster(data, kind, name) as image:
-        n_pages = _n_frames(image, kind)
-        _check_page(page, n_pages, name)
-        if n_pages > 1:
-            image.seek(page)
-        limits.check(*image.size, name)
-        dpi = _dpi(image.info.get("dpi"))
-        image.load()
-        orientation = _orientation(image)  # after load(): Pillow turns TIFFs there and then forgets the tag
-        pixels = _to_rgb(image, name)
-    if orientation in _UPRIGHT:
-        pixels = _UPRIGHT[orientation](pixels)
-    return LoadedImage(_frozen(pixels), name, page, n_pages, kind, dpi)
+    file_format = _format_by_signature(data, name)
+    if file_format == "PDF":
+        with _decoder_errors_as_refusals(name), open_pdf(data, name) as document:
+            n_pages = len(document)
+            _check_page(page, n_pages, name)
+            pdf_page = document[page]
+            limits.check(*page_size_px(pdf_page), name)
+            dpi: float | None = PDF_DPI
+            pixels = render_page(pdf_page)
+    else:
+        with _decoder_errors_as_refusals(name), open_raster(data, file_format, name) as image:
+            n_pages = count_frames(image, file_format)
+            _check_page(page, n_pages, name)
+            if n_pages > 1:
+                image.seek(page)
+            width, height = image.size
+            limits.check(width, height, name)
+            dpi = claimed_dpi(image)
+            pixels = upright_rgb(image, name)
+    return LoadedImage(_frozen(pixels), name, page, n_pages, file_format, dpi)
 
 
 def count_pages(source: ImageSource, limits: ImageLimits = DEFAULT_LIMITS) -> int:
@@ -172,12 +144,12 @@ def count_pages(source: ImageSource, limits: ImageLimits = DEFAULT_LIMITS) -> in
     if isinstance(source, np.ndarray):
         return 1
     name, data = _read(source, limits)
-    kind = _kind(data, name)
-    if kind == "PDF":
-        with _pdf(data, name) as document:
+    file_format = _format_by_signature(data, name)
+    if file_format == "PDF":
+        with _decoder_errors_as_refusals(name), open_pdf(data, name) as document:
             return len(document)
-    with _raster(data, kind, name) as image:
-        return _n_frames(image, kind)
+    with _decoder_errors_as_refusals(name), open_raster(data, file_format, name) as image:
+        return count_frames(image, file_format)
 
 
 def expand_inputs(patterns: Sequence[str | os.PathLike[str]]) -> list[Path]:
@@ -227,7 +199,7 @@ def _from_array(array: NDArray[Any], page: int, limits: ImageLimits) -> LoadedIm
     _check_page(page, 1, "array")
     limits.check(array.shape[1], array.shape[0], "array")
     if array.ndim == 3 and array.shape[2] == 4:
-        pixels = _to_rgb(Image.fromarray(np.ascontiguousarray(array), "RGBA"), "array")
+        pixels = to_rgb(Image.fromarray(np.ascontiguousarray(array), "RGBA"), "array")
     else:
         pixels = np.empty((*array.shape[:2], 3), np.uint8)  # a copy: the caller may go on writing to his
         pixels[...] = array if array.ndim == 3 else array[..., None]
@@ -263,8 +235,8 @@ def _read_file(path: Path, limits: ImageLimits) -> bytes:
         raise ImageError(RefusalCode.FILE_NOT_FOUND, f"{str(path)!r} cannot be opened: {error}") from error
 
 
-def _kind(data: bytes, name: str) -> str:
-    """Name of the format by its signature."""
+def _format_by_signature(data: bytes, name: str) -> str:
+    """Name of the format that the first bytes show, as in ``LoadedImage.format``."""
     head = data[:1024]
     if head.startswith(b"\x89PNG\r\n\x1a\n"):
         return "PNG"
@@ -292,7 +264,7 @@ def _check_page(page: int, n_pages: int, name: str) -> None:
 
 
 @contextmanager
-def _refusing(name: str) -> Iterator[None]:
+def _decoder_errors_as_refusals(name: str) -> Iterator[None]:
     """Turn whatever a decoder throws at damaged input into an ``ImageError``; keep Pillow's warnings quiet."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -304,114 +276,3 @@ def _refusing(name: str) -> Iterator[None]:
             raise ImageError(RefusalCode.IMAGE_TOO_LARGE, f"{name} is too large to decode: {error}") from error
         except Exception as error:  # decoders meet hostile bytes here and raise almost every built-in error
             raise ImageError(RefusalCode.CORRUPT_IMAGE, f"{name} is damaged or cut off: {error}") from error
-
-
-@contextmanager
-def _raster(data: bytes, kind: str, name: str) -> Iterator[ImageFile.ImageFile]:
-    """Open a picture up to its header. Pillow's own ``Image.open`` would apply limits of the process, not ours."""
-    with _refusing(name):
-        with _raster_class(kind, name)(io.BytesIO(data)) as image:
-            yield image
-
-
-def _raster_class(kind: str, name: str) -> type[ImageFile.ImageFile]:
-    if kind != "HEIF":
-        return _RASTERS[kind]
-    try:
-        heif = importlib.import_module("pillow_heif")
-    except ImportError:
-        raise ImageError(
-            RefusalCode.NOT_AN_IMAGE,
-            f"{name} is a HEIC picture, which needs the optional package pillow-heif: pip install pillow-heif, "
-            "or save the picture as JPEG",
-        ) from None
-    image_class: type[ImageFile.ImageFile] = heif.HeifImageFile
-    return image_class
-
-
-def _n_frames(image: ImageFile.ImageFile, kind: str) -> int:
-    return int(getattr(image, "n_frames", 1)) if kind == "TIFF" else 1
-
-
-def _dpi(value: object) -> float | None:
-    try:
-        x, y = (float(v) for v in value)  # type: ignore[attr-defined]
-    except (TypeError, ValueError, ZeroDivisionError):
-        return None
-    return x if math.isfinite(x) and x > 0 and math.isclose(x, y, rel_tol=0.01) else None
-
-
-def _orientation(image: Image.Image) -> int:
-    try:
-        return int(image.getexif().get(_EXIF_ORIENTATION, 1))
-    except Exception:  # a damaged EXIF block is no reason to refuse a sound picture
-        return 1
-
-
-def _to_rgb(image: Image.Image, name: str) -> NDArray[np.uint8]:
-    """Pixels of a decoded picture of any mode as (H, W, 3) uint8 RGB over white."""
-    if image.mode.startswith("I") or image.mode == "F":
-        image = Image.fromarray(_eight_bits(np.asarray(image), name))
-    try:
-        if image.has_transparency_data:
-            rgba = image.convert("RGBA")
-            image = Image.new("RGB", rgba.size, "white")
-            image.paste(rgba, mask=rgba.getchannel("A"))
-        elif image.mode != "RGB":
-            image = image.convert("RGB")
-    except ValueError as error:
-        raise ImageError(RefusalCode.NOT_AN_IMAGE, f"{name}: colour mode {image.mode} is not supported") from error
-    # Read-only, as the picture will be; NumPy's way by the array interface copies the bytes once more.
-    return np.frombuffer(image.tobytes(), np.uint8).reshape(image.height, image.width, 3)
-
-
-def _eight_bits(grey: NDArray[Any], name: str) -> NDArray[np.uint8]:
-    """Deep grey to 8 bits.
-
-    Scanners store 10, 12 or 14 bits in 16 without saying so, hence white is the top of the smallest usual depth that
-    holds the brightest pixel. Pictures of real numbers up to 1 are taken as 0..1.
-    """
-    peak, low = float(grey.max()), float(grey.min())
-    if not (math.isfinite(peak) and math.isfinite(low)):
-        raise ImageError(RefusalCode.CORRUPT_IMAGE, f"{name} holds pixels that are no numbers")
-    depths = (1.0, 255.0) if grey.dtype.kind == "f" else (255.0,)
-    white = next((top for top in (*depths, 1023.0, 4095.0, 16383.0, 65535.0) if peak <= top), peak)
-    return np.asarray(np.clip(np.rint(grey * np.float32(255.0 / white)), 0, 255), np.uint8)
-
-
-def _pdfium() -> ModuleType:
-    try:
-        return importlib.import_module("pypdfium2")
-    except ImportError:
-        raise MissingDependencyError("pypdfium2", "pdf", "Reading PDF pages") from None
-
-
-@contextmanager
-def _pdf(data: bytes, name: str) -> Iterator[Any]:
-    pdfium = _pdfium()
-    with _PDF_LOCK, _refusing(name):
-        try:
-            document = pdfium.PdfDocument(data)
-        except pdfium.PdfiumError as error:
-            # PDFium may repeat the error of an earlier document, so the file itself has to speak of encryption too.
-            if getattr(error, "err_code", None) == _PDF_PASSWORD_ERROR and b"/Encrypt" in data:
-                raise ImageError(
-                    RefusalCode.ENCRYPTED_DOCUMENT, f"{name} is protected by a password; save it without one"
-                ) from error
-            raise
-        try:
-            if len(document) == 0:
-                raise ImageError(RefusalCode.CORRUPT_IMAGE, f"{name} is a PDF without pages")
-            yield document
-        finally:
-            document.close()
-
-
-def _render(document: Any, index: int, name: str, limits: ImageLimits) -> NDArray[np.uint8]:
-    page = document[index]
-    scale = PDF_DPI / 72.0  # PDF pages are measured in points, 1/72 inch
-    width, height = (math.ceil(side * scale) for side in page.get_size())
-    limits.check(width, height, name)
-    bitmap = page.render(scale=scale, rev_byteorder=True)  # RGB instead of PDFium's BGR
-    pixels = np.array(bitmap.to_numpy())[..., :3]  # a copy: the bitmap's memory goes with the document
-    return _frozen(pixels)

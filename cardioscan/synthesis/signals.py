@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 
 from cardioscan.errors import MissingDependencyError, SignalSourceError
 from cardioscan.page.leads import LEADS, RECORD_SAMPLES, RECORD_SECONDS, SAMPLING_RATE_HZ
+from cardioscan.synthesis.leads import twelve_leads
+from cardioscan.synthesis.simulator import SimulatedSignals
 
 SIMULATED: Final = "simulated"
 """The name by which ``open_signals`` knows the built-in simulator."""
@@ -37,20 +39,6 @@ class SignalSource(Protocol):
     def record(self, index: int) -> NDArray[np.float32]:
         """Record ``index``: (12, 5000) float32, mV, leads in the order of ``cardioscan.page.template.LEADS``."""
         ...
-
-
-def twelve_leads(eight: NDArray[np.floating]) -> NDArray[np.float32]:
-    """The twelve standard leads from I, II, V1..V6.
-
-    Args:
-        eight: (8, N), mV. III, aVR, aVL and aVF follow from I and II (Einthoven, Goldberger).
-
-    Returns:
-        (12, N) float32, mV, in the order of ``LEADS``.
-    """
-    i, ii = eight[0], eight[1]
-    limb = np.stack([i, ii, ii - i, -(i + ii) / 2, i - ii / 2, ii - i / 2])
-    return np.concatenate([limb, eight[2:]]).astype(np.float32)
 
 
 class PtbXlArchive:
@@ -227,8 +215,6 @@ def open_signals(spec: str | Path | None = None, n: int = 1000, seed: int = 0) -
         MissingDependencyError: a WFDB folder, and the package wfdb is not installed.
     """
     if spec is None or str(spec) == SIMULATED:
-        from cardioscan.synthesis.simulator import SimulatedSignals  # it imports this module
-
         return SimulatedSignals(n, seed)
     path = Path(spec)
     if path.suffix.lower() == ".npz":

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cardioscan.page.leads import RECORD_SAMPLES, RECORD_SECONDS, SAMPLING_RATE_HZ
-from cardioscan.synthesis.signals import twelve_leads
+from cardioscan.synthesis.leads import twelve_leads
 
 Array = NDArray[np.float64]
 

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from cardioscan.errors import CardioscanError
 from cardioscan.networks.models import build_network
 from cardioscan.training.options import NETWORKS, TrainingOptions
-from cardioscan.training.tasks import Batch, Sample, Task
+from cardioscan.training.tasks.base import Batch, Sample, Task
 from cardioscan.training.weights import load_checkpoint, load_pieces, load_released, save_checkpoint
 
 WARM_UP_STEPS = 40

@@ -1,78 +1,23 @@
+"""Clinical measures of signals that know them, and none of signals that have none."""
+
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
 
 from cardioscan.errors import InvalidRecordError, MissingDependencyError
-from cardioscan.evaluate.clinical import (
-    MEASURES,
-    PLAUSIBLE,
-    ClinicalComparison,
-    ClinicalMeasures,
-    ClinicalSummary,
-    compare_clinical,
-    measure_clinical,
-)
+from cardioscan.evaluate.clinical import MEASURES, PLAUSIBLE, ClinicalMeasures, measure_clinical
 from cardioscan.evaluate.delineation import delineate
-from cardioscan.evaluate.evaluation import evaluate_paths, only_printed, read_truth
+from cardioscan.evaluate.evaluation import only_printed, read_truth
 from cardioscan.page.leads import LEADS
 from cardioscan.postprocess.signal import HEART_RATE_RANGE_BPM, heart_rate_bpm
-from cardioscan.record import EcgRecord, Reason
 from cardioscan.synthesis.simulator import SimulatedSignals
-from cardioscan_client.cli import main
+from tests.cardioscan.evaluate.known_ecg import FS, GAINS, II, INTERVALS, ecg, hump
 
 pytest.importorskip("neurokit2", reason="needs the package neurokit2 (extra 'clinical')")
-
-FS = 500
-II = LEADS.index("II")
-GAINS = np.array([0.7, 1.0, 0.3, -0.85, 0.2, 0.65, -0.4, 0.5, 0.8, 1.2, 1.1, 0.9])
-INTERVALS = ("pr_ms", "qrs_ms", "qt_ms")
-
-
-def hump(time: np.ndarray, start: float, end: float) -> np.ndarray:
-    """A wave of height 1 that begins and ends exactly there: half a cosine up, half a cosine down."""
-    phase = (time - start) / (end - start)
-    return np.where((phase > 0) & (phase < 1), 0.5 - 0.5 * np.cos(2 * np.pi * phase), 0.0)
-
-
-def beat(time: np.ndarray, pr: float, qrs: float, qt: float, st: float, p: float, t: float, s: float) -> np.ndarray:
-    """One beat, mV; QRS begins at time 0, everything in s. The tangent ends the T wave a tenth of it early."""
-    r = hump(time, 0.15 * qrs, 0.65 * qrs)
-    wave = p * hump(time, -pr, -pr + 0.1) - 0.1 * hump(time, 0, 0.3 * qrs) + r - s * hump(time, 0.5 * qrs, qrs)
-    flat = (time > qrs) & (time <= qt - 0.08)
-    wave = wave + t * hump(time, qt - 0.16, qt) + st * flat
-    return wave + np.where(time > qt - 0.08, st, 0) * np.clip((qt - time) / 0.08, 0, 1)
-
-
-def ecg(
-    rate: float = 70,
-    pr_ms: float = 160,
-    qrs_ms: float = 90,
-    qt_ms: float = 380,
-    st: float = 0.0,
-    p: float = 0.15,
-    t: float = 0.3,
-    s: float = 0.25,
-    noise: float = 0.0,
-    wander: float = 0.03,
-    spread: float = 0.0,
-    seed: int = 0,
-    onsets: np.ndarray | None = None,
-) -> np.ndarray:
-    """(12, 5000) mV, all leads multiples of one course, with intervals known exactly."""
-    rng = np.random.default_rng(seed)
-    if onsets is None:
-        lengths = 60 / rate * np.exp(rng.normal(0, spread, 60))
-        onsets = np.cumsum(lengths) - 60 / rate * (1.5 + rng.random())
-    time = np.arange(5000) / FS
-    course = sum(beat(time - at, pr_ms / 1e3, qrs_ms / 1e3, qt_ms / 1e3, st, p, t, s) for at in onsets)
-    breath = wander * np.sin(2 * np.pi * 0.2 * time + rng.uniform(0, 6))
-    return GAINS[:, None] * course + breath + rng.normal(0, noise, (12, 5000))
 
 
 def measured(values: ClinicalMeasures) -> dict[str, bool]:
@@ -307,120 +252,6 @@ def test_extra_beats_count_for_the_rate_but_not_for_the_intervals() -> None:
     assert found.qrs_ms == pytest.approx(90, abs=15) and found.pr_ms == pytest.approx(160, abs=15)
     assert found.heart_rate_bpm == pytest.approx(60 / 0.86, abs=1)
     assert found.n_beats <= 9  # of ten; the first begins before the record
-
-
-# --- comparing
-
-
-def test_the_same_signals_have_no_error() -> None:
-    source = SimulatedSignals(10, seed=8)
-    pages = [only_printed(source.record(index)) for index in range(10)]
-    summary = ClinicalSummary.from_comparisons([compare_clinical(page, page) for page in pages])
-    assert summary.n_digitized == 10 and summary.heart_rate_within_1 == 1
-    for name, row in summary.measures.items():
-        assert row.n == row.n_true > 0 and row.mean_absolute_error == row.bias == 0, name
-    assert sum(row.n for row in summary.st_leads.values()) == summary.measures["st_mv"].n
-
-
-def test_a_slow_time_base_and_a_raised_st_are_found() -> None:
-    truth = only_printed(ecg(75, st=0.0, noise=0.005))
-    digitized = only_printed(ecg(72, st=0.1, noise=0.005))
-    page = compare_clinical(digitized, truth)
-    assert page.errors("heart_rate_bpm")[0] == pytest.approx(-3, abs=0.3)
-    np.testing.assert_allclose(page.errors("st_mv"), 0.1 * GAINS, atol=0.02)
-    summary = ClinicalSummary.from_comparisons([page])
-    assert summary.heart_rate_within_1 == 0
-    assert summary.measures["heart_rate_bpm"].bias == pytest.approx(-3, abs=0.3)
-    assert summary.st_leads["aVR"].bias < 0 < summary.st_leads["V4"].bias
-
-
-@pytest.mark.parametrize("predicted", [None, np.full((12, 5000), np.nan)], ids=["refused", "nothing read"])
-def test_a_refused_page_counts_nowhere(predicted: np.ndarray | None) -> None:
-    truth = ecg()
-    page = compare_clinical(predicted, truth)
-    assert page.predicted is None and np.isfinite(page.truth.heart_rate_bpm)
-    both = ClinicalSummary.from_comparisons([page, compare_clinical(truth, page.truth)])
-    assert both.n_digitized == 1 and both.heart_rate_within_1 == 1 and both.measures["pr_ms"].n_true == 1
-    alone = ClinicalSummary.from_comparisons([page])
-    assert alone.n_digitized == 0 and np.isnan(alone.heart_rate_within_1)
-    assert json.loads(json.dumps(alone.to_json_dict(), allow_nan=False))["measures"]["qt_ms"]["bias"] is None
-
-
-def test_sums() -> None:
-    def page(found: float, true: float) -> ClinicalComparison:
-        return ClinicalComparison(
-            ClinicalMeasures(heart_rate_bpm=found, pr_ms=2 * found), ClinicalMeasures(heart_rate_bpm=true)
-        )
-
-    nan = float("nan")
-    summary = ClinicalSummary.from_comparisons([page(61, 60), page(75, 78), page(nan, 80), page(50, nan)])
-    rate = summary.measures["heart_rate_bpm"]
-    assert (rate.n, rate.n_true, rate.mean_absolute_error, rate.bias) == (2, 3, 2, -1)
-    assert summary.heart_rate_within_1 == pytest.approx(1 / 3)  # the rate that was not found is not within
-    assert summary.measures["pr_ms"].n == summary.measures["pr_ms"].n_true == 0
-    assert list(summary.measures) == list(MEASURES)
-
-
-# --- files and the command
-
-
-def call(*arguments: object) -> Result:
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
-
-
-@pytest.fixture
-def results(tmp_path: Path) -> tuple[Path, Path]:
-    """Three pages: one digitized well, one with the time base 4 % off, one refused; and their truths."""
-    truths = [only_printed(ecg(rate, noise=0.005)) for rate in (62, 75, 90)]
-    pages = {"a": truths[0], "b-1": only_printed(ecg(72, noise=0.005))}
-    for name, values in pages.items():
-        EcgRecord(name, values, np.isfinite(values).astype(np.float32)).write(tmp_path / "out")
-    EcgRecord.refused("c", [Reason("grid_not_found", "no grid")]).write(tmp_path / "out")
-    np.savez(tmp_path / "truth.npz", signals=np.stack(truths), names=["a", "b", "c"])
-    return tmp_path / "out", tmp_path / "truth.npz"
-
-
-def test_evaluated_files(results: tuple[Path, Path]) -> None:
-    found = evaluate_paths(*results, clinical=True)
-    assert found.clinical is not None and found.clinical.n_digitized == 2
-    assert found.clinical.heart_rate_within_1 == 0.5
-    # Results on disk are rounded to a microvolt, which moves no beat.
-    assert [row.clinical.errors("heart_rate_bpm")[0] for row in found.rows if row.clinical] == pytest.approx(
-        [0, -3, np.nan], abs=0.3, nan_ok=True
-    )
-    assert evaluate_paths(*results).clinical is None
-
-
-@pytest.mark.parametrize("option", [[], ["--clinical"]])
-def test_evaluate_prints_a_second_table(results: tuple[Path, Path], option: list[str]) -> None:
-    result = call("evaluate", *results, *option)
-    assert result.exit_code == 0, result.output
-    decibels, clinical = result.stdout.split("mean abs. error")
-    assert "score (10 log10 of the mean ratio)" in decibels
-    for expected in ("heart rate", "PR", "QRS", "QT", "QTc Bazett", "ST at J+60 ms", "1/min", "ms", "mV", "50.0 %"):
-        assert expected in clinical
-
-
-def test_evaluate_as_json(results: tuple[Path, Path]) -> None:
-    data = json.loads(call("evaluate", *results, "--json").stdout)
-    assert data["clinical"]["heart_rate_within_1"] == 0.5
-    assert data["clinical"]["measures"]["heart_rate_bpm"]["n"] == 2
-    a, _, c = (page["clinical"] for page in data["pages"])
-    assert a["predicted"]["heart_rate_bpm"] == pytest.approx(62, abs=0.3) and set(a["truth"]["st_mv"]) == set(LEADS)
-    assert c["predicted"] is None
-    without = json.loads(call("evaluate", *results, "--json", "--no-clinical").stdout)
-    assert "clinical" not in without and "clinical" not in without["pages"][0]
-
-
-def test_evaluate_without_the_extra(results: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    silent = call("evaluate", *results, "--no-clinical")
-    assert silent.exit_code == 0 and "neurokit2" not in silent.output
-    usual = call("evaluate", *results)
-    assert usual.exit_code == 0 and "heart rate" not in usual.stdout
-    assert len(usual.stderr.splitlines()) == 1 and "pip install 'cardioscan[clinical]'" in usual.stderr
-    asked = call("evaluate", *results, "--clinical")
-    assert asked.exit_code == 2 and "pip install 'cardioscan[clinical]'" in asked.output
 
 
 def test_real_truths_are_measured(shared_data: Path) -> None:

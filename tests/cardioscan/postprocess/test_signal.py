@@ -16,7 +16,8 @@ from cardioscan.postprocess.signal import (
     resample_trace,
     savitzky_golay,
 )
-from cardioscan.synthesis.signals import PtbXlArchive, twelve_leads
+from cardioscan.synthesis.leads import twelve_leads
+from cardioscan.synthesis.signals import PtbXlArchive
 
 PX = STANDARD_PAGE.px_per_sample
 STEP = 0.25

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from cardioscan.errors import MissingDependencyError, SignalSourceError
 from cardioscan.page.leads import LEADS
-from cardioscan.synthesis.signals import PtbXlArchive, WfdbFolder, open_signals, split_records, twelve_leads
+from cardioscan.synthesis.leads import twelve_leads
+from cardioscan.synthesis.signals import PtbXlArchive, WfdbFolder, open_signals, split_records
 from cardioscan.synthesis.simulator import SimulatedSignals
 
 

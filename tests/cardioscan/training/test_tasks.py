@@ -9,9 +9,8 @@ from cardioscan.page.leads import SAMPLING_RATE_HZ
 from cardioscan.page.template import STANDARD_PAGE  # noqa: E402
 from cardioscan.synthesis.flat import Region  # noqa: E402
 from cardioscan.synthesis.simulator import SimulatedSignals  # noqa: E402
-from cardioscan.training.tasks import (  # noqa: E402
-    GridTask,
-    WaveformTask,
+from cardioscan.training.tasks import GridTask, WaveformTask  # noqa: E402
+from cardioscan.training.tasks.pages import (  # noqa: E402
     beat_at,
     draw_page,
     time_among_letters,

@@ -1,4 +1,4 @@
-"""Each cure recovers the distortion that it is for, and finds nothing to cure in a faultless page."""
+"""Each correction removes the distortion that it is for, and finds nothing to correct in a faultless page."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from benchmarks.cures import (
+from benchmarks.oracle import (
     KNOT_S,
-    astray,
-    confused_rows,
-    cure_all,
-    cure_gain,
-    cure_level,
-    cure_rows,
-    cure_time_base,
-    cure_trace,
+    aligned_to_truth,
+    correct_all,
+    correct_baseline,
+    correct_gain,
+    correct_outliers,
+    correct_row_confusion,
+    correct_time_base,
+    find_row_confusion,
     offsets_mv,
-    settled,
+    outliers,
 )
 from cardioscan.evaluate.evaluation import only_printed
 from cardioscan.evaluate.measure import compare
@@ -65,44 +65,44 @@ def drifting(signals: Floats) -> Floats:
 
 
 CASES: list[tuple[str, Floats, Change, float]] = [
-    ("gain", TRUTH * np.linspace(0.8, 1.3, 12)[:, None], lambda p: cure_gain(p, TRUTH), 25.8),
-    ("straight time", at(stretched), lambda p: cure_time_base(p, TRUTH), 25.0),
-    ("bent time", at(bent), lambda p: cure_time_base(p, TRUTH, KNOT_S), 21.0),
-    ("level", drifting(TRUTH), lambda p: cure_level(p, TRUTH), 22.0),
-    ("all", drifting(at(bent)) * 0.85, lambda p: cure_all(p, TRUTH), 19.0),
+    ("gain", TRUTH * np.linspace(0.8, 1.3, 12)[:, None], lambda p: correct_gain(p, TRUTH), 25.8),
+    ("straight time", at(stretched), lambda p: correct_time_base(p, TRUTH), 25.0),
+    ("bent time", at(bent), lambda p: correct_time_base(p, TRUTH, KNOT_S), 21.0),
+    ("level", drifting(TRUTH), lambda p: correct_baseline(p, TRUTH), 22.0),
+    ("all", drifting(at(bent)) * 0.85, lambda p: correct_all(p, TRUTH), 19.0),
 ]
 
 
-@pytest.mark.parametrize(("name", "distorted", "cure", "at_least"), CASES, ids=[case[0] for case in CASES])
-def test_a_cure_recovers_its_distortion(name: str, distorted: Floats, cure: Change, at_least: float) -> None:
+@pytest.mark.parametrize(("name", "distorted", "correct", "at_least"), CASES, ids=[case[0] for case in CASES])
+def test_a_correction_removes_its_distortion(name: str, distorted: Floats, correct: Change, at_least: float) -> None:
     assert decibels(distorted) < at_least - 4
-    assert decibels(cure(distorted)) > at_least
+    assert decibels(correct(distorted)) > at_least
 
 
-@pytest.mark.parametrize(("distorted", "cure"), [case[1:3] for case in CASES], ids=[case[0] for case in CASES])
-def test_no_lead_comes_out_worse(distorted: Floats, cure: Change) -> None:
+@pytest.mark.parametrize(("distorted", "correct"), [case[1:3] for case in CASES], ids=[case[0] for case in CASES])
+def test_no_lead_comes_out_worse(distorted: Floats, correct: Change) -> None:
     noisy = distorted + np.random.default_rng(1).normal(0, 0.1, distorted.shape)
     noisy[LEAD_INDEX["aVF"]] = np.nan
     noisy[LEAD_INDEX["II"], 2000:] = np.nan
-    cured = cure(noisy)
-    before, after = compare(noisy, TRUTH).leads, compare(cured, TRUTH).leads
+    corrected = correct(noisy)
+    before, after = compare(noisy, TRUTH).leads, compare(corrected, TRUTH).leads
     assert all(after[lead].rmse_mv <= before[lead].rmse_mv + 1e-12 for lead in LEADS)
-    assert np.isnan(cured[LEAD_INDEX["aVF"]]).all()
+    assert np.isnan(corrected[LEAD_INDEX["aVF"]]).all()
 
 
-def test_the_gain_cure_is_blind_to_time_and_the_time_cure_to_gain() -> None:
-    assert decibels(cure_gain(at(bent), TRUTH)) < decibels(at(bent)) + 1
-    assert decibels(cure_time_base(TRUTH * 0.7, TRUTH)) < decibels(TRUTH * 0.7) + 1
+def test_the_gain_leaves_errors_of_time_and_the_time_base_those_of_gain() -> None:
+    assert decibels(correct_gain(at(bent), TRUTH)) < decibels(at(bent)) + 1
+    assert decibels(correct_time_base(TRUTH * 0.7, TRUTH)) < decibels(TRUTH * 0.7) + 1
 
 
-def test_settling_changes_no_score() -> None:
+def test_aligning_to_the_truth_changes_no_score() -> None:
     late = np.full(TRUTH.shape, np.nan)
     late[:, 9:] = TRUTH[:, :-9] + 0.4
     late[LEAD_INDEX["aVR"]] = np.nan
-    first, again = compare(late, TRUTH), compare(settled(late, TRUTH), TRUTH)
+    first, again = compare(late, TRUTH), compare(aligned_to_truth(late, TRUTH), TRUTH)
     assert again.ratio == pytest.approx(first.ratio)
     assert again.leads["II"].lag_s == 0 and first.leads["II"].lag_s == pytest.approx(0.018)
-    assert np.isnan(settled(late, TRUTH)[LEAD_INDEX["aVR"]]).all()
+    assert np.isnan(aligned_to_truth(late, TRUTH)[LEAD_INDEX["aVR"]]).all()
     offsets = offsets_mv(late, TRUTH)
     assert np.isnan(offsets[LEAD_INDEX["aVR"]])
     # First and last readings are held, hence the tolerance.
@@ -111,9 +111,9 @@ def test_settling_changes_no_score() -> None:
 
 def test_a_page_that_was_not_read_stays_unread() -> None:
     unread = np.full(TRUTH.shape, np.nan)
-    for _, _, cure, _ in CASES:
-        assert np.isnan(cure(unread)).all()
-    assert confused_rows(unread, TRUTH).leads == ()
+    for _, _, correct, _ in CASES:
+        assert np.isnan(correct(unread)).all()
+    assert find_row_confusion(unread, TRUTH).leads == ()
 
 
 def swapped() -> Floats:
@@ -128,7 +128,7 @@ def height_of(lead: int, row: int, neighbour: int) -> float:
     return (zero[row] - zero[neighbour]) / STANDARD_PAGE.px_per_mv
 
 
-def tip_taken() -> Floats:
+def peak_of_another_row() -> Floats:
     """0.1 s of V2 read from the trace of V3, one row below."""
     pred = TRUTH.copy()
     pred[V2, 3000:3050] = TRUTH[V3, 3000:3050] + height_of(V2, 1, 2)
@@ -143,18 +143,18 @@ def tip_taken() -> Floats:
         (at(slightly_bent), (), 0),
         (TRUTH * 1.2, (), 0),
         (swapped(), ("V1", "V2"), 2500),
-        (tip_taken(), (), 50),
+        (peak_of_another_row(), (), 50),
     ],
-    ids=["faultless", "noisy", "bent", "gain", "leads swapped", "tip taken"],
+    ids=["faultless", "noisy", "bent", "gain", "leads swapped", "peak of another row"],
 )
 def test_confused_rows_are_counted(pred: Floats, leads: tuple[str, ...], samples: int) -> None:
-    confusion = confused_rows(pred, TRUTH)
+    confusion = find_row_confusion(pred, TRUTH)
     assert set(confusion.leads) == set(leads)
     assert abs(int(confusion.samples.sum()) - samples) <= 5
     assert confusion.share == confusion.samples.sum() / np.isfinite(TRUTH).sum()
 
 
-def tip_cut() -> Floats:
+def peak_cut_off() -> Floats:
     """Everything of V2 beyond half of its height is missing from the reading."""
     pred = TRUTH.copy()
     limit = 0.5 * np.nanmax(np.abs(TRUTH[V2]))
@@ -164,20 +164,26 @@ def tip_cut() -> Floats:
 
 @pytest.mark.parametrize(
     ("pred", "leads"),
-    [(TRUTH, set()), (at(slightly_bent), set()), (tip_cut(), {V2}), (tip_taken(), {V2}), (swapped(), {V1, V2})],
-    ids=["faultless", "bent", "tip cut", "tip taken", "leads swapped"],
+    [
+        (TRUTH, set()),
+        (at(slightly_bent), set()),
+        (peak_cut_off(), {V2}),
+        (peak_of_another_row(), {V2}),
+        (swapped(), {V1, V2}),
+    ],
+    ids=["faultless", "bent", "peak cut off", "peak of another row", "leads swapped"],
 )
-def test_readings_astray_are_found_and_cured(pred: Floats, leads: set[int]) -> None:
-    assert set(np.flatnonzero(astray(pred, TRUTH).any(axis=1))) == leads
+def test_outliers_are_found_and_corrected(pred: Floats, leads: set[int]) -> None:
+    assert set(np.flatnonzero(outliers(pred, TRUTH).any(axis=1))) == leads
     if leads:
-        assert decibels(cure_trace(pred, TRUTH)) > decibels(pred) + 2
+        assert decibels(correct_outliers(pred, TRUTH)) > decibels(pred) + 2
 
 
-def test_a_cut_tip_is_no_other_row() -> None:
-    assert confused_rows(tip_cut(), TRUTH).share == 0
+def test_a_peak_cut_off_is_no_other_row() -> None:
+    assert find_row_confusion(peak_cut_off(), TRUTH).share == 0
 
 
-@pytest.mark.parametrize("pred", [swapped(), tip_taken()], ids=["leads swapped", "tip taken"])
-def test_confused_rows_are_cured(pred: Floats) -> None:
+@pytest.mark.parametrize("pred", [swapped(), peak_of_another_row()], ids=["leads swapped", "peak of another row"])
+def test_confused_rows_are_corrected(pred: Floats) -> None:
     assert decibels(pred) < 20
-    assert decibels(cure_rows(pred, TRUTH)) > 25.8
+    assert decibels(correct_row_confusion(pred, TRUTH)) > 25.8
