@@ -178,7 +178,7 @@ def digitize_page(
         error = StageError(RefusalCode.INTERNAL_ERROR, detail)
     if stage is not None:
         found |= stage.diagnostics
-    common = {
+    common: dict[str, Any] = {
         "name": name,
         "source": name,
         "source_category": category,

@@ -128,7 +128,7 @@ def _on_lines(located: Located, sheet: Sheet, first: FirstLattice, rounds: int) 
     )
     if not rounds:
         return flat
-    nodes, moved, report = refine_lines(soft, first.nodes, sheet, None, rounds)
+    nodes, report = refine_lines(soft, first.nodes, sheet, None, rounds)
     return _with_lines(replace(flat, nodes=nodes, page_map=PageMap.of(nodes, sheet)), report)
 
 
@@ -136,7 +136,7 @@ def _off_ink(flat: Flattened, first: FirstLattice, ink: Image, rounds: int) -> F
     """The page flattened by lines that are measured with the ink left out."""
     page = FlatPixels(flat.pixels, flat.inside())
     begun = None if flat.lines is None else flat.lines.displacement
-    nodes, _, report = refine_lines(flat.soft, first.nodes, flat.sheet, ink, rounds, page, begun)
+    nodes, report = refine_lines(flat.soft, first.nodes, flat.sheet, ink, rounds, page, begun)
     if not report.applied:
         return _with_lines(flat, report)
     return _with_lines(replace(flat, nodes=nodes, page_map=PageMap.of(nodes, flat.sheet)), report)

@@ -20,7 +20,7 @@ from cardioscan.backends.specs import NamePlaces, RectifierWindow
 from cardioscan.errors import RefusalCode, StageError
 from cardioscan.imaging.geometry import Floats, median_of_known, sample_bilinear, transform_points
 from cardioscan.imaging.surfaces import robust_lattice, smooth_lattice
-from cardioscan.locate.homography import LabelKeypoints
+from cardioscan.locate.names import LabelKeypoints
 
 _STIFF: Final = 30.0
 """Smoothness of the surface that judges nodes: it bends over about ten squares, so one node cannot bend it."""

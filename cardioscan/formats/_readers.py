@@ -33,7 +33,7 @@ class ReadSignals:
 
     Attributes:
         signals: (12, 5000) float64, mV, read-only; NaN = missing.
-        leads: the names of the rows, always ``cardioscan.page.template.LEADS``.
+        leads: the names of the rows, always ``cardioscan.page.leads.LEADS``.
         sampling_rate_hz: always 500.
     """
 

@@ -28,7 +28,7 @@ from cardioscan.imaging.geometry import (
 from cardioscan.locate.names import LabelKeypoints
 
 Pairs = NDArray[np.int64]
-"""(n, 2): a keypoint and the template label it is taken for."""
+"""(n, 2): a keypoint and the class of names that it is taken for."""
 
 _SCALES: Final = (0.05, 4.0)
 """Believable px of the network's input for a px of the reference frame."""

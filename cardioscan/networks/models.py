@@ -1,7 +1,7 @@
 """The four networks. Each takes uint8 images and has two faces.
 
 ``forward`` returns the raw maps that training needs; ``serve`` is what the released graph computes: normalisation,
-the network, and the reduction to what the next stage reads (DESIGN: never full-size float maps on the wire).
+the network, and the reduction to what the next stage reads (never full-size float maps on the wire).
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cardioscan.backends.specs import EXTRACTION_PLACES, RECTIFIER_WINDOW
 from cardioscan.networks.blocks import FoldedUNet, Normalize, coordinate_map
-from cardioscan.page.template import STANDARD_PAGE
 
 N_LABEL_CLASSES: Final = 14
 N_ORIENTATIONS: Final = 8
@@ -119,7 +119,7 @@ class GridRectifier(nn.Module):
 
     def serve(self, page: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return ``point_probability``, ``point_offset``, ``lattice_coordinate`` and ``label_probability``."""
-        frame = STANDARD_PAGE.aligned
+        frame = RECTIFIER_WINDOW
         coordinates = _whole_frame(
             page, frame.height // MAP_STRIDE, frame.width // MAP_STRIDE, MAP_STRIDE, frame.width, frame.height
         )
@@ -138,13 +138,12 @@ def nominal_lattice(origin: Tensor, height: int, width: int) -> Tensor:
     Returns:
         (B, 2, height, width) float32: column (i) and row (j) in units of 5 mm lines.
     """
-    template = STANDARD_PAGE
-    frame = template.aligned
+    frame, sheet = RECTIFIER_WINDOW, RECTIFIER_WINDOW.sheet
     centre = (MAP_STRIDE - 1) / 2
     x = origin[:, :1] + MAP_STRIDE * torch.arange(width, device=origin.device, dtype=torch.float32) + centre
     y = origin[:, 1:] + MAP_STRIDE * torch.arange(height, device=origin.device, dtype=torch.float32) + centre
-    i = ((x - frame.offset_x) / frame.scale - template.grid_x0) / template.grid_pitch
-    j = ((y - frame.offset_y) / frame.scale - template.grid_y0) / template.grid_pitch
+    i = ((x - frame.offset_x) / frame.scale - sheet.x0) / sheet.pitch
+    j = ((y - frame.offset_y) / frame.scale - sheet.y0) / sheet.pitch
     return torch.stack([i[:, None, :].expand(-1, height, -1), j[:, :, None].expand(-1, -1, width)], dim=1)
 
 
@@ -156,7 +155,7 @@ class WaveformExtractor(nn.Module):
 
     def __init__(self, pretrained: bool = False) -> None:
         super().__init__()
-        self.rows = STANDARD_PAGE.n_rows
+        self.rows = len(EXTRACTION_PLACES.zero_y)
         self.body = FoldedUNet("resnet34", (256, 128, 64, 48, 32), coordinates=True, pretrained=pretrained)
         self.coverage_head = nn.Conv2d(self.body.outputs, 4 * self.rows, 3, padding=1)
 
@@ -178,7 +177,7 @@ class WaveformExtractor(nn.Module):
         window = F.pad(window, (0, beside, 0, below), value=255.0)
         origin = torch.tensor([[float(left), float(top)]], device=page.device)
         cells = (window.shape[-2] // 2, window.shape[-1] // 2)
-        grid = coordinate_map(origin, *cells, 2, STANDARD_PAGE.width, STANDARD_PAGE.height)
+        grid = coordinate_map(origin, *cells, 2, EXTRACTION_PLACES.width, EXTRACTION_PLACES.height)
         coverage = self(window, grid.expand(page.shape[0], -1, -1, -1)).sigmoid()
         read = coverage[:, :, : bottom - top, : right - left]
         return as_uint8(F.pad(read, (left, width - right, top, height - bottom)))

@@ -21,7 +21,7 @@ _SIZE: Final = 456
 
 
 def classify(image: Image, backend: InferenceBackend) -> tuple[str | None, float]:
-    """What kind of capture a picture (H, W, 3) uint8 is: the code of its category, None where unsure; and how likely."""
+    """What kind of capture a picture (H, W, 3) uint8 is: its category's code, None where unsure; and how likely."""
     probability = ask(backend, "source_classifier", thumbnail(image))["source_probability"][0]
     best = int(np.argmax(probability))
     return CATEGORIES[best].code if probability[best] >= SURE_CATEGORY else None, float(probability[best])

@@ -11,7 +11,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from cardioscan.imaging.geometry import transform_points
-from cardioscan.page.template import PageTemplate
+from cardioscan.page.sheet import Sheet
 from cardioscan.synthesis.flat import FlatPage
 from cardioscan.synthesis.photometry import FloatImage, relief_shading, smooth_noise
 from cardioscan.synthesis.recipes import CaptureRecipe, degrade
@@ -76,18 +76,18 @@ class CaptureGeometry:
         return CaptureGeometry(matrix @ self.homography, self.paper)
 
 
-def bend_paper(template: PageTemplate, recipe: CaptureRecipe, rng: Generator) -> BentPaper:
+def bend_paper(sheet: Sheet, recipe: CaptureRecipe, rng: Generator) -> BentPaper:
     """Draw curl, crumples and folds of a sheet."""
-    height = (template.height + 2 * _MARGIN) // _STEP + 1
-    width = (template.width + 2 * _MARGIN) // _STEP + 1
+    height = (sheet.height + 2 * _MARGIN) // _STEP + 1
+    width = (sheet.width + 2 * _MARGIN) // _STEP + 1
     y, x = np.mgrid[:height, :width].astype(np.float32) * _STEP - _MARGIN
     moved = np.zeros((2, height, width), np.float32)
     relief = np.zeros((height, width), np.float32)
-    diagonal = float(np.hypot(template.width, template.height))
+    diagonal = float(np.hypot(sheet.width, sheet.height))
 
     curl = rng.uniform(*recipe.bend)
     if curl:
-        angle, centre = rng.uniform(0, np.pi), rng.uniform(0.2, 0.8, 2) * (template.width, template.height)
+        angle, centre = rng.uniform(0, np.pi), rng.uniform(0.2, 0.8, 2) * (sheet.width, sheet.height)
         along = ((x - centre[0]) * np.cos(angle) + (y - centre[1]) * np.sin(angle)) / (diagonal / 2)
         lift = rng.normal(0, 1, 2)
         lift *= curl / max(1e-6, float(np.hypot(*lift)))
@@ -108,7 +108,7 @@ def bend_paper(template: PageTemplate, recipe: CaptureRecipe, rng: Generator) ->
     for _ in range(int(rng.integers(recipe.folds[0], recipe.folds[1] + 1))):
         straight = rng.random() < 0.7
         angle = rng.choice([0, np.pi / 2]) + rng.normal(0, 0.05) if straight else rng.uniform(0, np.pi)
-        centre = rng.uniform(0.15, 0.85, 2) * (template.width, template.height)
+        centre = rng.uniform(0.15, 0.85, 2) * (sheet.width, sheet.height)
         distance = (x - centre[0]) * np.cos(angle) + (y - centre[1]) * np.sin(angle)
         shortening = np.float32(rng.uniform(0, 0.02))
         normal = np.array([np.cos(angle), np.sin(angle)], np.float32)[:, None, None]
@@ -124,7 +124,7 @@ def bend_paper(template: PageTemplate, recipe: CaptureRecipe, rng: Generator) ->
     return BentPaper(moved, np.clip(relief, -1.2, 1.2))
 
 
-def view_homography(template: PageTemplate, recipe: CaptureRecipe, size: tuple[int, int], rng: Generator) -> Matrix:
+def view_homography(sheet: Sheet, recipe: CaptureRecipe, size: tuple[int, int], rng: Generator) -> Matrix:
     """A camera's homography from the reference frame to a picture of ``size`` (width, height) px.
 
     The page is turned by up to ``recipe.rotation`` degrees, seen in perspective, and placed with a margin of desk that
@@ -132,12 +132,12 @@ def view_homography(template: PageTemplate, recipe: CaptureRecipe, size: tuple[i
     """
     width, height = size
     corners = np.array(
-        [[0, 0], [template.width - 1, 0], [template.width - 1, template.height - 1], [0, template.height - 1]],
+        [[0, 0], [sheet.width - 1, 0], [sheet.width - 1, sheet.height - 1], [0, sheet.height - 1]],
         np.float64,
     )
     centre = corners.mean(axis=0)
     tilt = rng.uniform(*recipe.perspective)
-    target = corners + rng.uniform(-tilt, tilt, (4, 2)) * (template.width, template.height)
+    target = corners + rng.uniform(-tilt, tilt, (4, 2)) * (sheet.width, sheet.height)
     angle = np.deg2rad(np.clip(rng.normal(0, recipe.rotation / 2), -recipe.rotation, recipe.rotation))
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     target = (target - centre) @ turn.T
@@ -174,10 +174,10 @@ def photograph(
     degraded by the recipe.
     """
     width, height = size
-    template = page.template
-    corners = np.array([[0, 0], [template.width, 0], [template.width, template.height], [0, template.height]])
+    paper = page.printed.sheet
+    corners = np.array([[0, 0], [paper.width, 0], [paper.width, paper.height], [0, paper.height]])
     area = cv2.contourArea(geometry.to_image(corners).astype(np.float32))
-    scale = float(np.sqrt(max(area, 1.0) / (template.width * template.height)))
+    scale = float(np.sqrt(max(area, 1.0) / (paper.width * paper.height)))
     sheet = page.draw()
     rim = int(rng.integers(0, 90)) if recipe.margin[1] > 0.1 else 0
     if rim:
@@ -196,8 +196,8 @@ def photograph(
         relief = cv2.remap(geometry.paper.relief, place, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         image = relief_shading(image, relief, float(rng.uniform(0.02, 0.25)), rng)
     x, y = full[..., 0], full[..., 1]
-    inside = np.minimum(np.minimum(x + rim + 0.5, template.width + rim - 0.5 - x),
-                        np.minimum(y + rim + 0.5, template.height + rim - 0.5 - y))  # fmt: skip
+    inside = np.minimum(np.minimum(x + rim + 0.5, paper.width + rim - 0.5 - x),
+                        np.minimum(y + rim + 0.5, paper.height + rim - 0.5 - y))  # fmt: skip
     cover = np.clip(inside * scale + 0.5, 0, 1)[..., None]
     if recipe.margin[1] > 0.1:
         image = desk(size, rng) * (1 - cover) + image * cover

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from cardioscan.errors import CardioscanError
 from cardioscan.imaging.geometry import orientation_matrix
 from cardioscan.page.leads import LEADS, SAMPLING_RATE_HZ
+from cardioscan.page.reference import REFERENCE_PAGE
 from cardioscan.synthesis.capture import CaptureGeometry, bend_paper, photograph, view_homography
 from cardioscan.synthesis.flat import FlatPage, lay_out
 from cardioscan.synthesis.recipes import RECIPES, CaptureRecipe
@@ -72,7 +73,7 @@ def render_page(
         raise CardioscanError(f"unknown recipe '{recipe_name}'; known are {', '.join(RECIPES)}")
     recipe = recipe or RECIPES[recipe_name]
     style = CLEAN_STYLE if recipe_name == "clean" else random_style(rng, recipe.variety)
-    page = lay_out(signal, style, rng)
+    page = lay_out(signal, style, rng, REFERENCE_PAGE)
     if recipe_name == "clean" and size is None:
         return _flat_capture(page, recipe, orientation, rng)
     if size is None:
@@ -83,17 +84,17 @@ def render_page(
         size = (width, int(width / aspect))
     upright = (size[1], size[0]) if orientation % 2 else size
     geometry = CaptureGeometry(
-        view_homography(page.template, recipe, upright, rng), bend_paper(page.template, recipe, rng)
+        view_homography(page.printed.sheet, recipe, upright, rng), bend_paper(page.printed.sheet, recipe, rng)
     ).after(orientation_matrix(orientation, *upright))
     return RenderedPage(photograph(page, geometry, size, recipe, rng), page, geometry, orientation, recipe_name)
 
 
 def _flat_capture(page: FlatPage, recipe: CaptureRecipe, orientation: int, rng: Generator) -> RenderedPage:
-    template = page.template
-    matrix = orientation_matrix(orientation, template.width, template.height)
-    geometry = CaptureGeometry(matrix, bend_paper(template, recipe, rng))
+    sheet = page.printed.sheet
+    matrix = orientation_matrix(orientation, sheet.width, sheet.height)
+    geometry = CaptureGeometry(matrix, bend_paper(sheet, recipe, rng))
     image = (page.draw() * 255 + 0.5).astype(np.uint8)
-    size = (template.height, template.width) if orientation % 2 else (template.width, template.height)
+    size = (sheet.height, sheet.width) if orientation % 2 else (sheet.width, sheet.height)
     if orientation:
         image = np.asarray(cv2.warpPerspective(image, matrix, size, flags=cv2.INTER_NEAREST), np.uint8)
     return RenderedPage(image, page, geometry, orientation, "clean")
@@ -108,14 +109,16 @@ def write_page(rendered: RenderedPage, folder: Path, stem: str) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / (stem + (".png" if rendered.recipe == "clean" else ".jpg"))
     cv2.imwrite(str(path), cv2.cvtColor(rendered.image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 92])
-    template = rendered.page.template
+    printed = rendered.page.printed
     np.savez_compressed(
         folder / f"{stem}.npz",
         signals=rendered.page.printed_signals().astype(np.float32),
         leads=np.array(LEADS),
         sampling_rate=SAMPLING_RATE_HZ,
-        nodes=rendered.geometry.to_image(template.lattice()),
-        labels=rendered.geometry.to_image(template.label_points()),
+        nodes=rendered.geometry.to_image(printed.sheet.lattice()),
+        labels=rendered.geometry.to_image(
+            np.array([(name.x, name.y) for name in printed.names], np.float64).reshape(-1, 2)
+        ),
     )
     notes = {
         "recipe": rendered.recipe,

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.random import Generator
 
-from cardioscan.page.template import STANDARD_PAGE
+from cardioscan.page.reference import REFERENCE_PAGE
 from cardioscan.synthesis.capture import CaptureGeometry, bend_paper, desk, photograph, view_homography
 from cardioscan.synthesis.drawing import Image, to_bytes
 from cardioscan.synthesis.flat import FlatPage
@@ -26,7 +26,7 @@ def degrade_picture(picture: Image, recipe: str, rng: Generator) -> Image:
 
     Noise and blur are as large as on a page that fills the picture's width.
     """
-    scale = picture.shape[1] / STANDARD_PAGE.width
+    scale = picture.shape[1] / REFERENCE_PAGE.sheet.width
     return to_bytes(degrade(picture.astype(np.float32) / np.float32(255), RECIPES[recipe], scale, rng) * 255 + 0.5)
 
 
@@ -37,7 +37,7 @@ def capture_sheet(sheet: Image, rng: Generator) -> Image:
         return sheet
     recipe = RECIPES[name]
     height, width = sheet.shape[:2]
-    frame = replace(STANDARD_PAGE, width=width, height=height)
+    frame = replace(REFERENCE_PAGE.sheet, width=width, height=height)
     matrix = view_homography(frame, recipe, (width, height), rng)
     seen = cv2.warpPerspective(sheet, matrix, (width, height), flags=cv2.INTER_LINEAR)
     cover = cv2.warpPerspective(np.ones((height, width), np.float32), matrix, (width, height))[..., None]
@@ -47,14 +47,14 @@ def capture_sheet(sheet: Image, rng: Generator) -> Image:
 
 def capture_page(page: FlatPage, rng: Generator) -> Image:
     """Take a laid-out page in one of the same four ways: as drawn at its own size, else 1200 to 2400 px wide."""
-    template = page.template
+    sheet = page.printed.sheet
     name = str(rng.choice(_CAPTURES))
     if name == "clean":
         return to_bytes(page.draw() * 255 + 0.5)
     recipe = RECIPES[name]
     width = int(rng.integers(1200, 2401))
     # A photograph keeps the usual shape of photographs, a scan that of the sheet.
-    ratio = max(0.6, template.height / template.width) if name == "phone_photo" else template.height / template.width
+    ratio = max(0.6, sheet.height / sheet.width) if name == "phone_photo" else sheet.height / sheet.width
     size = (width, round(width * ratio))
-    geometry = CaptureGeometry(view_homography(template, recipe, size, rng), bend_paper(template, recipe, rng))
+    geometry = CaptureGeometry(view_homography(sheet, recipe, size, rng), bend_paper(sheet, recipe, rng))
     return photograph(page, geometry, size, recipe, rng)

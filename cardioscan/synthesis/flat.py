@@ -9,8 +9,9 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from cardioscan.page.leads import LEAD_INDEX, SAMPLING_RATE_HZ
-from cardioscan.page.template import STANDARD_PAGE, PageTemplate
+from cardioscan.page.leads import LEAD_INDEX
+from cardioscan.page.read_page import ReadPage
+from cardioscan.page.sheet import Sheet
 from cardioscan.synthesis.strokes import stroke_coverage, trace_polyline
 from cardioscan.synthesis.style import Colour, PageStyle, text_sprite
 
@@ -43,7 +44,7 @@ class FlatPage:
     """A laid-out page, drawn on demand.
 
     Attributes:
-        template: its geometry.
+        printed: what is printed where.
         style: its look.
         signals: (12, 5000) float32 mV, what was printed from.
         rows: per printed row, the polylines (N, 2) in (x, y) px of the reference frame that carry signal, one a
@@ -53,7 +54,7 @@ class FlatPage:
         sprites: text and marks.
     """
 
-    template: PageTemplate
+    printed: ReadPage
     style: PageStyle
     signals: NDArray[np.float32]
     rows: tuple[tuple[Polyline, ...], ...]
@@ -64,12 +65,12 @@ class FlatPage:
     @property
     def whole(self) -> Region:
         """The region of the whole page."""
-        return Region(0, 0, self.template.width, self.template.height)
+        return Region(0, 0, self.printed.sheet.width, self.printed.sheet.height)
 
     def draw(self, region: Region | None = None) -> FloatImage:
         """Draw a region: (height, width, 3) float32 RGB in 0..1."""
         region = region or self.whole
-        image = draw_grid(self.template, self.style, region)
+        image = draw_grid(self.printed.sheet, self.style, region)
         for sprite in self.sprites:
             _paste(image, sprite, region)
         strokes = [polyline for row in self.rows for polyline in row] + list(self.extras)
@@ -91,27 +92,20 @@ class FlatPage:
     def printed_signals(self) -> NDArray[np.float64]:
         """(12, 5000) float64 mV as printed: NaN outside each lead's own segment; lead II is the rhythm row."""
         printed = np.full(self.signals.shape, np.nan)
-        for segment in self.template.segments:
+        for segment in self.printed.segments:
             if not self.rows[segment.row]:
                 continue
-            start, stop = segment_samples(self.template, segment.x_start, segment.x_end, segment.t_start)
+            start, stop = self.printed.samples(segment)
             lead = LEAD_INDEX[segment.lead]
             printed[lead, start:stop] = self.signals[lead, start:stop]
         return printed
-
-
-def segment_samples(template: PageTemplate, x_start: float, x_end: float, t_start: float) -> tuple[int, int]:
-    """First and one-past-last sample of a segment in its record, at 500 Hz."""
-    start = round(t_start * SAMPLING_RATE_HZ)
-    count = round((x_end - x_start) / template.px_per_s * 2) / 2 * SAMPLING_RATE_HZ
-    return start, start + int(count)
 
 
 def lay_out(
     signals: NDArray[np.float32],
     style: PageStyle,
     rng: Generator,
-    template: PageTemplate = STANDARD_PAGE,
+    page: ReadPage,
     missing_row: int | None = None,
 ) -> FlatPage:
     """Lay out a page of a record.
@@ -120,35 +114,33 @@ def lay_out(
         signals: (12, 5000) mV at 500 Hz.
         style: the look.
         rng: source of the header's words and of handwriting.
-        template: the geometry.
+        page: what is printed where.
         missing_row: a row that this printer leaves empty.
     """
-    rows: list[list[Polyline]] = [[] for _ in range(template.n_rows)]
-    for segment in template.segments:
+    scale = page.scale
+    rows: list[list[Polyline]] = [[] for _ in range(page.n_rows)]
+    for segment in page.segments:
         if segment.row == missing_row:
             continue
-        start, stop = segment_samples(template, segment.x_start, segment.x_end, segment.t_start)
+        start, stop = page.samples(segment)
         # The record ends at sample 4999: the last segment cannot draw further.
-        samples = signals[LEAD_INDEX[segment.lead], start : min(stop + 1, signals.shape[1])]
-        rows[segment.row].append(
-            trace_polyline(
-                samples, segment.x_start, template.zero_mv_y[segment.row], template.px_per_sample, template.px_per_mv
-            )
-        )
+        samples = segment.cell.sign * signals[LEAD_INDEX[segment.lead], start : min(stop + 1, signals.shape[1])]
+        zero = page.zero_y[segment.row]
+        rows[segment.row].append(trace_polyline(samples, segment.x_start, zero, scale.px_per_sample, scale.px_per_mv))
     extras = []
-    if style.pulses:
-        left, right = template.pulse_x
-        for row, zero in enumerate(template.zero_mv_y):
+    if style.pulses and page.pulse_x is not None:
+        left, right = page.pulse_x
+        for row, zero in enumerate(page.zero_y):
             if row != missing_row:
-                top = zero - template.px_per_mv
+                top = zero - scale.px_per_mv
                 extras.append(np.array([[left, zero], [left, top], [right, top], [right, zero]], np.float64))
-    sprites = _label_sprites(template, style) + _header_sprites(template, style, rng)
-    bars = _separator_bars(template, style) if style.separators else []
+    sprites = _name_sprites(page, style) + _header_sprites(style, rng)
+    bars = _bar_sprites(page, style) if style.separators else []
     if style.barcode:
-        sprites.append(_barcode(template, rng))
-    sprites += [_scribble(template, rng) for _ in range(style.handwriting)]
+        sprites.append(_barcode(page.sheet, rng))
+    sprites += [_scribble(page.sheet, rng) for _ in range(style.handwriting)]
     printed = tuple(tuple(row) for row in rows)
-    return FlatPage(template, style, signals, printed, tuple(extras), tuple(bars), tuple(sprites))
+    return FlatPage(page, style, signals, printed, tuple(extras), tuple(bars), tuple(sprites))
 
 
 def line_profile(centres: NDArray[np.floating], width: float, start: int, length: int) -> FloatImage:
@@ -166,20 +158,20 @@ def line_profile(centres: NDArray[np.floating], width: float, start: int, length
     return profile
 
 
-def draw_grid(template: PageTemplate, style: PageStyle, region: Region) -> FloatImage:
+def draw_grid(sheet: Sheet, style: PageStyle, region: Region) -> FloatImage:
     """The empty sheet: (height, width, 3) float32 RGB in 0..1. Thin lines every 1 mm, thick ones every 5 mm."""
-    mm = template.grid_pitch / 5
-    extent_x = template.grid_x0 + template.grid_pitch * (template.n_vertical_lines - 1)
-    extent_y = template.grid_y0 + template.grid_pitch * (template.n_horizontal_lines - 1)
-    major_x = template.grid_x0 + template.grid_pitch * np.arange(template.n_vertical_lines)
-    major_y = template.grid_y0 + template.grid_pitch * np.arange(template.n_horizontal_lines)
-    minor_x = template.grid_x0 + mm * np.arange(round((extent_x - template.grid_x0) / mm) + 1)
-    minor_y = np.arange(template.grid_y0 - mm * np.floor(template.grid_y0 / mm), extent_y + mm / 2, mm)
-    offsets = template.raster_offsets()
-    if style.raster and offsets is not None and template.grid_raster_y0 is not None:
+    mm = sheet.pitch / 5
+    extent_x = sheet.x0 + sheet.pitch * (sheet.n_vertical_lines - 1)
+    extent_y = sheet.y0 + sheet.pitch * (sheet.n_horizontal_lines - 1)
+    major_x = sheet.x0 + sheet.pitch * np.arange(sheet.n_vertical_lines)
+    major_y = sheet.y0 + sheet.pitch * np.arange(sheet.n_horizontal_lines)
+    minor_x = sheet.x0 + mm * np.arange(round((extent_x - sheet.x0) / mm) + 1)
+    minor_y = np.arange(sheet.y0 - mm * np.floor(sheet.y0 / mm), extent_y + mm / 2, mm)
+    offsets = sheet.raster_offsets()
+    if style.raster and offsets is not None and sheet.raster_y0 is not None:
         # As pages that are drawn as pictures have them: every line on whole pixels.
         major_x, major_y = major_x + offsets[0], major_y + offsets[1]
-        exact_y = minor_y + (template.grid_raster_y0 - template.grid_y0)
+        exact_y = minor_y + (sheet.raster_y0 - sheet.y0)
         minor_x, minor_y = np.floor(minor_x + 0.5), np.floor(exact_y + 0.5)
 
     def lines(xs: NDArray[np.floating], ys: NDArray[np.floating], width: float) -> tuple[FloatImage, FloatImage]:
@@ -206,10 +198,10 @@ def draw_grid(template: PageTemplate, style: PageStyle, region: Region) -> Float
             plane += cover * (value - plane)
         image[..., channel] = plane
     if style.border:
-        for edge in (0 - region.y, template.height - 1 - region.y):
+        for edge in (0 - region.y, sheet.height - 1 - region.y):
             if 0 <= edge < region.height:
                 image[edge] = style.text_colour
-        for edge in (0 - region.x, template.width - 1 - region.x):
+        for edge in (0 - region.x, sheet.width - 1 - region.x):
             if 0 <= edge < region.width:
                 image[:, edge] = style.text_colour
     return image
@@ -250,30 +242,33 @@ def _stamp(ink: NDArray[np.uint8], sprite: Sprite, region: Region) -> None:
         ink[place] = np.maximum(ink[place], part)
 
 
-def _label_sprites(template: PageTemplate, style: PageStyle) -> list[Sprite]:
+def _name_sprites(page: ReadPage, style: PageStyle) -> list[Sprite]:
     """Lead names, their tops 34 px under the zero line and their left edges at the segment's start."""
     sprites = []
-    starts = sorted({segment.x_start for segment in template.segments})
-    columns = sorted({label.i for label in template.labels})
-    for label in template.labels:
-        row = (label.class_id - 1) // 4
-        x = starts[columns.index(label.i)] + 2 + style.label_shift[0]
-        y = template.zero_mv_y[row] + 34 + style.label_shift[1]
-        coverage = text_sprite(label.name, style.font, style.label_size, style.label_bold)
+    starts = sorted({segment.x_start for segment in page.segments})
+    columns = sorted({name.x for name in page.names})
+    for name in page.names:
+        x = starts[columns.index(name.x)] + 2 + style.label_shift[0]
+        y = page.zero_y[name.row] + 34 + style.label_shift[1]
+        coverage = text_sprite(name.lead, style.font, style.label_size, style.label_bold)
         sprites.append(Sprite(coverage, x, y, style.text_colour))
     return sprites
 
 
-def _separator_bars(template: PageTemplate, style: PageStyle) -> list[Sprite]:
+def _bar_sprites(page: ReadPage, style: PageStyle) -> list[Sprite]:
+    """The bars between the leads of every row that has several."""
     half = round(style.separator_half_height)
-    sprites = []
-    for x in template.column_bounds[1:-1]:
+    sprites: list[Sprite] = []
+    if page.bars is None:
+        return sprites
+    zeros = [zero for row, zero in enumerate(page.zero_y) if len(page.row_segments(row)) > 1]
+    for x in page.bars.x:
         # Pixel i reaches from i - 0.5 to i + 0.5. Time is read off these bars: nothing is rounded.
-        left = x + template.separator_dx - style.separator_width / 2
+        left = x + page.bars.offset_px - style.separator_width / 2
         pixels = np.arange(round(left), round(left + style.separator_width) + 1)
         covered = np.minimum(left + style.separator_width, pixels + 0.5) - np.maximum(left, pixels - 0.5)
         bar = np.repeat(np.round(255 * np.clip(covered, 0, 1)).astype(np.uint8)[None], 2 * half, axis=0)
-        sprites += [Sprite(bar, float(pixels[0]), zero - half, style.ink) for zero in template.zero_mv_y[:-1]]
+        sprites += [Sprite(bar, float(pixels[0]), zero - half, style.ink) for zero in zeros]
     return sprites
 
 
@@ -284,7 +279,7 @@ _WORDS = (
 )  # fmt: skip
 
 
-def _header_sprites(template: PageTemplate, style: PageStyle, rng: Generator) -> list[Sprite]:
+def _header_sprites(style: PageStyle, rng: Generator) -> list[Sprite]:
     sprites = []
     columns = (10.0, 600.0, 1190.0, 1700.0)
 
@@ -306,16 +301,16 @@ def _header_sprites(template: PageTemplate, style: PageStyle, rng: Generator) ->
     return sprites
 
 
-def _barcode(template: PageTemplate, rng: Generator) -> Sprite:
+def _barcode(sheet: Sheet, rng: Generator) -> Sprite:
     """A square of random modules, as the codes that archives stick on their scans."""
     modules = (rng.random((25, 25)) < 0.5).astype(np.uint8) * 255
     size = int(rng.integers(90, 150))
     coverage = cv2.resize(modules, (size, size), interpolation=cv2.INTER_NEAREST)
-    x = template.width - size - rng.uniform(10, 120)
+    x = sheet.width - size - rng.uniform(10, 120)
     return Sprite(coverage, float(x), float(rng.uniform(10, 120)), (0.05, 0.05, 0.05))
 
 
-def _scribble(template: PageTemplate, rng: Generator) -> Sprite:
+def _scribble(sheet: Sheet, rng: Generator) -> Sprite:
     """Handwriting: a pen wandering along a line in loops."""
     length, size = rng.uniform(200, 900), rng.uniform(15, 40)
     t = np.linspace(0, length / size, int(length))
@@ -332,4 +327,4 @@ def _scribble(template: PageTemplate, rng: Generator) -> Sprite:
     top = rng.uniform(120, 480) if rng.random() < 0.7 else rng.uniform(480, 1550)
     dark = rng.uniform(0, 0.35)
     colour = (dark, dark, dark) if rng.random() < 0.6 else (dark * 0.6, dark, min(1.0, dark + 0.45))
-    return Sprite(coverage, float(rng.uniform(0, template.width - 300)), float(top), colour)
+    return Sprite(coverage, float(rng.uniform(0, sheet.width - 300)), float(top), colour)

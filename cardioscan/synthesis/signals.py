@@ -37,7 +37,7 @@ class SignalSource(Protocol):
         ...
 
     def record(self, index: int) -> NDArray[np.float32]:
-        """Record ``index``: (12, 5000) float32, mV, leads in the order of ``cardioscan.page.template.LEADS``."""
+        """Record ``index``: (12, 5000) float32, mV, leads in the order of ``cardioscan.page.leads.LEADS``."""
         ...
 
 

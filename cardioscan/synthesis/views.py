@@ -10,9 +10,10 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
+from cardioscan.backends.specs import NAME_PLACES, RECTIFIER_WINDOW, NamePlaces
 from cardioscan.imaging.geometry import orientation_matrix
-from cardioscan.locate.alignment import letterbox
-from cardioscan.page.template import PageTemplate
+from cardioscan.locate.views import letterbox
+from cardioscan.page.sheet import Sheet
 from cardioscan.synthesis.capture import CaptureGeometry, bend_paper, photograph, view_homography
 from cardioscan.synthesis.flat import FlatPage
 from cardioscan.synthesis.recipes import CaptureRecipe
@@ -56,16 +57,16 @@ class GridSample:
 
 
 def label_map(
-    template: PageTemplate, geometry: CaptureGeometry, size: tuple[int, int]
+    names: NamePlaces, geometry: CaptureGeometry, size: tuple[int, int]
 ) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
     """Discs at the label nodes at stride 4, and the keypoints inside the picture as (class id, x, y)."""
     width, height = size
-    points = template.label_points()
+    points = names.points()
     seen = geometry.to_image(points)
     beside = geometry.to_image(points + (0.0, LABEL_RADIUS_PX))
     labels = np.zeros((height // STRIDE, width // STRIDE), np.uint8)
     keypoints = []
-    for label, (x, y), (bx, by) in zip(template.labels, seen, beside, strict=True):
+    for label, (x, y), (bx, by) in zip(names.classes, seen, beside, strict=True):
         if not (0 <= x < width and 0 <= y < height):
             continue
         radius = max(6.0, float(np.hypot(bx - x, by - y)))
@@ -90,45 +91,42 @@ def label_sample(
     photo = (width, int(min(height, width / aspect)))
     upright = (photo[1], photo[0]) if orientation % 2 else photo
     geometry = CaptureGeometry(
-        view_homography(page.template, recipe, upright, rng), bend_paper(page.template, recipe, rng)
+        view_homography(page.printed.sheet, recipe, upright, rng), bend_paper(page.printed.sheet, recipe, rng)
     ).after(orientation_matrix(orientation, *upright))
     image, matrix = letterbox(photograph(page, geometry, photo, recipe, rng), width, height)
-    labels, keypoints = label_map(page.template, geometry.after(matrix), size)
+    labels, keypoints = label_map(NAME_PLACES, geometry.after(matrix), size)
     return LabelSample(image, labels, keypoints, orientation)
 
 
-def misaligned_geometry(
-    template: PageTemplate, recipe: CaptureRecipe, rng: Generator, error_px: float = 9.0
-) -> CaptureGeometry:
+def misaligned_geometry(sheet: Sheet, recipe: CaptureRecipe, rng: Generator, error_px: float = 9.0) -> CaptureGeometry:
     """Bent paper as stage 0 hands it over: its best homography by the label nodes undone, but for an error.
 
     ``error_px`` is the deviation of each corner, in px of the reference frame; a tenth of all pages has three times
     as much, more than half a square, so that stage 1 learns to look farther.
     """
-    paper = bend_paper(template, recipe, rng)
-    points = template.label_points()
+    paper = bend_paper(sheet, recipe, rng)
+    points = NAME_PLACES.points()
     undo, _ = cv2.findHomography(points + paper.at(points), points, 0)
-    corners = np.array([[0, 0], [template.width, 0], [template.width, template.height], [0, template.height]])
+    corners = np.array([[0, 0], [sheet.width, 0], [sheet.width, sheet.height], [0, sheet.height]])
     spread = error_px * (3.0 if rng.random() < 0.1 else 1.0)
     moved = corners + rng.normal(0, spread, (4, 2)) + rng.normal(0, spread / 2, 2)
     perturb = cv2.getPerspectiveTransform(corners.astype(np.float32), moved.astype(np.float32))
-    return CaptureGeometry(template.aligned.matrix @ perturb @ undo, paper)
+    return CaptureGeometry(RECTIFIER_WINDOW.matrix @ perturb @ undo, paper)
 
 
 def grid_sample(page: FlatPage, recipe: CaptureRecipe, rng: Generator) -> GridSample:
     """A page in the aligned frame with its true lattice."""
-    template = page.template
-    frame = template.aligned
-    geometry = misaligned_geometry(template, recipe, rng)
-    image = photograph(page, geometry, (frame.width, frame.height), recipe, rng)
-    return GridSample(image, *lattice_truth(template, geometry))
+    window = RECTIFIER_WINDOW
+    geometry = misaligned_geometry(page.printed.sheet, recipe, rng)
+    image = photograph(page, geometry, (window.width, window.height), recipe, rng)
+    return GridSample(image, *lattice_truth(page.printed.sheet, geometry))
 
 
-def lattice_truth(template: PageTemplate, geometry: CaptureGeometry) -> tuple[Any, ...]:
+def lattice_truth(sheet: Sheet, geometry: CaptureGeometry) -> tuple[Any, ...]:
     """The maps of ``GridSample`` behind ``image``, in its order, for a geometry into the aligned frame."""
-    frame = template.aligned
-    height, width = frame.height // STRIDE, frame.width // STRIDE
-    nodes = geometry.to_image(template.lattice())
+    window = RECTIFIER_WINDOW
+    height, width = window.height // STRIDE, window.width // STRIDE
+    nodes = geometry.to_image(sheet.lattice())
     points = np.zeros((height, width), np.uint8)
     near = np.zeros((height, width), np.uint8)
     offsets = np.zeros((2, height, width), np.float32)
@@ -146,10 +144,10 @@ def lattice_truth(template: PageTemplate, geometry: CaptureGeometry) -> tuple[An
                 points[row, column] = 1
     y, x = np.mgrid[:height, :width] * STRIDE + (STRIDE - 1) / 2
     page_xy = geometry.to_page(np.stack([x, y], axis=-1))
-    lattice = ((page_xy - (template.grid_x0, template.grid_y0)) / template.grid_pitch).astype(np.float32)
-    last = (template.n_vertical_lines - 0.5, template.n_horizontal_lines - 0.5)
+    lattice = ((page_xy - (sheet.x0, sheet.y0)) / sheet.pitch).astype(np.float32)
+    last = (sheet.n_vertical_lines - 0.5, sheet.n_horizontal_lines - 0.5)
     on_page = ((lattice > -0.5) & (lattice < last)).all(axis=-1).astype(np.uint8)
-    labels, _ = label_map(template, geometry, (frame.width, frame.height))
+    labels, _ = label_map(NAME_PLACES, geometry, (window.width, window.height))
     return points, near, offsets, lattice.transpose(2, 0, 1), labels, on_page, nodes
 
 

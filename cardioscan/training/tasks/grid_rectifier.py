@@ -10,9 +10,9 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from cardioscan.backends.specs import RECTIFIER_WINDOW
 from cardioscan.networks.blocks import coordinate_map
 from cardioscan.networks.models import MAP_STRIDE, nominal_lattice
-from cardioscan.page.template import STANDARD_PAGE
 from cardioscan.synthesis.flat import FlatPage
 from cardioscan.synthesis.recipes import RECIPES, CaptureRecipe
 from cardioscan.synthesis.style import without_grid
@@ -59,7 +59,7 @@ class GridTask(PageTask):
 
     def _forward(self, network: nn.Module, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         height, width = batch["image"].shape[-2:]
-        frame = STANDARD_PAGE.aligned
+        frame = RECTIFIER_WINDOW
         origin = torch.zeros(len(batch["image"]), 2, device=batch["image"].device)
         size = (height // MAP_STRIDE, width // MAP_STRIDE)
         node, offset, departure, labels = network(

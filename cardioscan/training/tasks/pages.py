@@ -9,7 +9,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from cardioscan.page.leads import LEADS, RECORD_SAMPLES, SAMPLING_RATE_HZ
-from cardioscan.page.template import STANDARD_PAGE
+from cardioscan.page.reference import REFERENCE_PAGE
 from cardioscan.synthesis.flat import FlatPage, Region, lay_out
 from cardioscan.synthesis.signals import SignalSource
 from cardioscan.synthesis.style import random_style
@@ -59,8 +59,8 @@ def draw_page(
         signal = signal * np.float32(rng.uniform(0.7, 1.6))
     if rng.random() < low_leads:
         signal = signal - rng.uniform(-0.2, 1.0, (len(LEADS), 1)).astype(np.float32)
-    missing = int(rng.integers(STANDARD_PAGE.n_rows)) if rng.random() < 0.02 * variety else None
-    return lay_out(signal, random_style(rng, variety), rng, missing_row=missing)
+    missing = int(rng.integers(REFERENCE_PAGE.n_rows)) if rng.random() < 0.02 * variety else None
+    return lay_out(signal, random_style(rng, variety), rng, REFERENCE_PAGE, missing_row=missing)
 
 
 def beat_at(signal: NDArray[np.float32], seconds: float) -> NDArray[np.float32]:
@@ -79,7 +79,7 @@ def time_among_letters(strip: Region, rng: Generator) -> float:
 
     Of the leads that begin in the strip, if any does.
     """
-    starts = {segment.t_start: segment.x_start for segment in STANDARD_PAGE.segments}
+    starts = {segment.cell.t_start: segment.x_start for segment in REFERENCE_PAGE.segments}
     inside = [start for start, x in starts.items() if strip.x <= x < strip.x + strip.width]
     return float(rng.choice(inside or sorted(starts)) + rng.uniform(-0.02, 0.2))
 
@@ -89,11 +89,11 @@ def time_beside_line(strip: Region, rng: Generator) -> float | None:
 
     On black-and-white scans these lines are as black as the trace, and its steep strokes run along them.
     """
-    first = min(segment.x_start for segment in STANDARD_PAGE.segments)
-    last = max(segment.x_end for segment in STANDARD_PAGE.segments)
-    lines = STANDARD_PAGE.grid_x0 + STANDARD_PAGE.grid_pitch * np.arange(STANDARD_PAGE.n_vertical_lines)
+    first = min(segment.x_start for segment in REFERENCE_PAGE.segments)
+    last = max(segment.x_end for segment in REFERENCE_PAGE.segments)
+    lines = REFERENCE_PAGE.sheet.lattice()[0, :, 0]
     low, high = max(first, strip.x), min(last, strip.x + strip.width)
     lines = lines[(lines > low) & (lines < high)]
     if not lines.size:
         return None
-    return float((rng.choice(lines) - first) / STANDARD_PAGE.px_per_s + rng.uniform(-0.03, 0.03))
+    return float((rng.choice(lines) - first) / REFERENCE_PAGE.scale.px_per_s + rng.uniform(-0.03, 0.03))

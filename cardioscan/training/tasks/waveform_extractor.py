@@ -13,7 +13,7 @@ from cardioscan.evaluate.measure import compare
 from cardioscan.flatten.fading import fade_lines
 from cardioscan.networks.blocks import coordinate_map
 from cardioscan.page.leads import LEADS, RECORD_SAMPLES
-from cardioscan.page.template import STANDARD_PAGE
+from cardioscan.page.reference import REFERENCE_PAGE
 from cardioscan.synthesis.flat import Region
 from cardioscan.synthesis.recipes import RECIPES
 from cardioscan.synthesis.signals import SignalSource
@@ -56,9 +56,9 @@ class WaveformTask:
 
     def _strip(self, records: NDArray[np.integer], recipe_name: str, rng: Generator) -> Sample:
         recipe = RECIPES[recipe_name]
-        lowest = STANDARD_PAGE.height - self.strip_height
+        lowest = REFERENCE_PAGE.sheet.height - self.strip_height
         region = Region(
-            int(rng.integers(0, (STANDARD_PAGE.width - self.strip_width) // 2 + 1)) * 2,
+            int(rng.integers(0, (REFERENCE_PAGE.sheet.width - self.strip_width) // 2 + 1)) * 2,
             int(rng.integers((lowest - 160) // 2, lowest // 2 + 1)) * 2,
             self.strip_width,
             self.strip_height,
@@ -69,7 +69,9 @@ class WaveformTask:
         image = strip.image
         if rng.random() < self.faded:
             vertical, horizontal = rng.uniform(*self.fading, 2)
-            image = fade_lines(image, vertical, horizontal * (rng.random() < 0.6), origin=strip.origin)
+            image = fade_lines(
+                image, vertical, horizontal * (rng.random() < 0.6), REFERENCE_PAGE.sheet, origin=strip.origin
+            )
         return {
             "image": np.ascontiguousarray(image.transpose(2, 0, 1)),
             "coverage": strip.coverage,
@@ -92,7 +94,7 @@ class WaveformTask:
         image = batch["image"]
         height, width = image.shape[-2:]
         coordinates = coordinate_map(
-            batch["origin"], height // 2, width // 2, 2, STANDARD_PAGE.width, STANDARD_PAGE.height
+            batch["origin"], height // 2, width // 2, 2, REFERENCE_PAGE.sheet.width, REFERENCE_PAGE.sheet.height
         )
         logits: Tensor = network(image, coordinates)
         return logits
@@ -131,10 +133,10 @@ class WaveformTask:
         signals = []
         for coverage in (probability, target):
             pixels = (coverage * 255 + 0.5).to(torch.uint8).cpu().numpy()
-            page = np.zeros((STANDARD_PAGE.n_rows, STANDARD_PAGE.height, STANDARD_PAGE.width), np.uint8)
-            page[:, y : y + pixels.shape[1], x : x + pixels.shape[2]] = pixels[:, : STANDARD_PAGE.height - y]
+            page = np.zeros((REFERENCE_PAGE.n_rows, REFERENCE_PAGE.sheet.height, REFERENCE_PAGE.sheet.width), np.uint8)
+            page[:, y : y + pixels.shape[1], x : x + pixels.shape[2]] = pixels[:, : REFERENCE_PAGE.sheet.height - y]
             try:
-                signals.append(decode_rows(page).signals)
+                signals.append(decode_rows(page, REFERENCE_PAGE).signals)
             except StageError:
                 signals.append(np.full((len(LEADS), RECORD_SAMPLES), np.nan))
         found, true = signals
