@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from cardioscan import Digitizer
+from cardioscan.backends.specs import NAME_PLACES
 from cardioscan.errors import PlacementError
 from cardioscan.evaluate.evaluation import compare
 from cardioscan.imaging.geometry import transform_points
-from cardioscan.locate.corners import checked_corners, place_page, sheet_corners
-from cardioscan.page.template import STANDARD_PAGE
+from cardioscan.locate.corners import checked_corners, place_by_corners
 
 EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
 QUAD = np.array([[200.0, 150.0], [1700.0, 120.0], [1750.0, 1300.0], [180.0, 1350.0]])
@@ -29,11 +29,11 @@ def names_at(shift: tuple[float, float]) -> Any:
         scale = 1440 * 0.92 / 2200  # as `straighten` fits the sheet into the view, to a pixel
         origin = np.array([(width - 1) / 2 - 2199 * scale / 2, (height - 1) / 2 - 1699 * scale / 2])
         maps = np.zeros((14, height // 4, width // 4), np.float32)
-        for label, point in zip(STANDARD_PAGE.labels, STANDARD_PAGE.label_points(), strict=True):
+        for label, point in zip(NAME_PLACES.classes, NAME_PLACES.points(), strict=True):
             x, y = (point + shift) * scale + origin
             cv2.circle(maps[label.class_id], (round(x / 4), round(y / 4)), 2, 1.0, -1)
         maps[0] = 1 - maps[1:].max(axis=0)
-        return {"label_probability": maps[None], "orientation_probability": np.full((1, 8), 0.125, np.float32)}
+        return {"label_probability": maps[None]}
 
     return detector
 
@@ -43,14 +43,23 @@ def names_at(shift: tuple[float, float]) -> Any:
 )
 def test_lead_names_refine_the_corners_unless_they_contradict(shift: tuple[float, float], follows: bool) -> None:
     image = np.full((1500, 2000, 3), 240, np.uint8)
-    placed = place_page(image, QUAD, names_at(shift), STANDARD_PAGE)
-    corners = transform_points(placed.homography, sheet_corners(STANDARD_PAGE))
+    homography, names = place_by_corners(image, QUAD, names_at(shift), NAME_PLACES)
+    corners = transform_points(homography, NAME_PLACES.sheet.corners())
     moved = np.linalg.norm(corners - QUAD, axis=1)
-    assert len(placed.labels) == (13 if follows else 0)
+    assert names.shape == (13 if follows else 0, 3)
     if not follows:
         assert moved.max() < 1e-6
     else:
         assert moved.max() < (8 if shift == (0.0, 0.0) else 60)
+
+
+def test_without_lead_names_the_corners_count() -> None:
+    blank = np.zeros((1, 14, 288, 360), np.uint8)
+    blank[:, 0] = 255
+    image = np.full((1500, 2000, 3), 240, np.uint8)
+    homography, names = place_by_corners(image, QUAD, lambda view: {"label_probability": blank}, NAME_PLACES)
+    assert np.allclose(transform_points(homography, NAME_PLACES.sheet.corners()), QUAD)
+    assert names.shape == (0, 3)
 
 
 @pytest.mark.parametrize(
