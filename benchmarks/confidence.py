@@ -19,7 +19,7 @@ from rich.progress import track
 from benchmarks.accuracy import Page, photographs, rendered_pages
 from benchmarks.common import ROOT, data_option, report, signals_of
 from cardioscan import Digitizer, DigitizerOptions
-from cardioscan.evaluate.evaluation import compare
+from cardioscan.evaluate.measure import compare
 from cardioscan.page.template import LEADS
 from cardioscan.postprocess.confidence import GOOD_DB, fit_logistic, released_model, reliability
 from cardioscan.synthesis.recipes import RECIPES

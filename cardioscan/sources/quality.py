@@ -1,4 +1,4 @@
-"""How good a rectified page looks: the judge between the original and the preprocessed picture."""
+"""Image quality of a rectified page, by which the original or the preprocessed picture is chosen."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from numpy.typing import NDArray
 
 __all__ = ["edge_density", "gradient_anisotropy", "quality_score"]
 
-_EDGE: Final = (60, 160)
-"""Hysteresis thresholds (levels of the 3 x 3 Sobel gradient) of what counts as an edge."""
+_CANNY_THRESHOLDS: Final = (60, 160)
+"""Hysteresis thresholds, levels of the 3 x 3 Sobel gradient."""
 
 
 def edge_density(page: NDArray[np.uint8]) -> float:
     """Share of the pixels of an (H, W, 3) uint8 RGB page that lie on an edge (Canny 1986)."""
     grey = cv2.cvtColor(page, cv2.COLOR_RGB2GRAY)
-    return float((cv2.Canny(grey, *_EDGE) > 0).mean())
+    return float((cv2.Canny(grey, *_CANNY_THRESHOLDS) > 0).mean())
 
 
 def gradient_anisotropy(page: NDArray[np.uint8]) -> float:
-    """How much of the gradient of an (H, W, 3) uint8 RGB page runs along its axes, from 0 to 1.
+    """Concentration of the gradients of an (H, W, 3) uint8 RGB page along x and y, from 0 to 1.
 
-    On a page that lies straight the grid's gradients point along x or y: the share of the squared gradient whose
-    direction is nearer to an axis than to a diagonal, less the rest. Noise has as much of both and gives 0.
+    It is the mean of cos(4 angle) over the gradients, weighted by their squares and clipped at 0. On a rectified page
+    the grid's gradients point along x or y and give 1; noise has all directions and gives 0.
     """
     grey = cv2.cvtColor(page, cv2.COLOR_RGB2GRAY).astype(np.float32)
     across, down = cv2.Sobel(grey, cv2.CV_32F, 1, 0), cv2.Sobel(grey, cv2.CV_32F, 0, 1)
@@ -35,8 +35,8 @@ def gradient_anisotropy(page: NDArray[np.uint8]) -> float:
 
 
 def quality_score(page: NDArray[np.uint8]) -> float:
-    """Edge density times gradient anisotropy of an (H, W, 3) uint8 RGB rectified page; the more, the better.
+    """Edge density times gradient anisotropy of an (H, W, 3) uint8 RGB rectified page; higher is better.
 
-    Edge density alone rewards noise; anisotropy takes most of that back.
+    Edge density alone rewards noise; the anisotropy of noise is low.
     """
     return edge_density(page) * gradient_anisotropy(page)
