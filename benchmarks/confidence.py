@@ -19,7 +19,7 @@ from rich.progress import track
 from benchmarks.accuracy import Page, photographs, rendered_pages
 from benchmarks.common import ROOT, data_option, report, signals_of
 from cardioscan import Digitizer, DigitizerOptions
-from cardioscan.evaluate.evaluation import compare
+from cardioscan.evaluate.measure import compare
 from cardioscan.page.leads import LEADS
 from cardioscan.postprocess.confidence import GOOD_DB, calibration_table, fit_logistic, released_model
 from cardioscan.synthesis.recipes import RECIPES
@@ -32,7 +32,7 @@ Leads = tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.float64]]
 
 
 def leads_of(digitizer: Digitizer, pages: Iterator[Page], total: int, title: str) -> Leads:
-    """Features (n, 9), whether each lead is good (n,), and the page's page_confidence (n,), of all leads that were read."""
+    """Features (n, 9), whether each lead is good (n,), and the page's confidence (n,), of all leads read."""
     features, good, page_confidence = [], [], []
     for page in track(pages, title, total=total):
         details = digitizer.digitize_with_details(page.source)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from cardioscan.errors import CardioscanError as CardioscanError
     from cardioscan.errors import PageRefusedError as PageRefusedError
     from cardioscan.errors import RefusalCode as RefusalCode
-    from cardioscan.evaluate.evaluation import compare as compare
+    from cardioscan.evaluate.measure import compare as compare
     from cardioscan.imaging.images import load_image as load_image
     from cardioscan.options import DigitizerOptions as DigitizerOptions
     from cardioscan.page.catalogue import find_layout as find_layout
@@ -37,7 +37,7 @@ _HOME: Final = {
     "CardioscanError": "errors",
     "PageRefusedError": "errors",
     "RefusalCode": "errors",
-    "compare": "evaluate.evaluation",
+    "compare": "evaluate.measure",
     "load_image": "imaging.images",
     "LEADS": "page.leads",
     "Layout": "page.layout",

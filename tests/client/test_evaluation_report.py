@@ -15,7 +15,8 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
-from cardioscan.evaluate.evaluation import PageRow, compare, only_printed
+from cardioscan.evaluate.evaluation import PageRow, only_printed
+from cardioscan.evaluate.measure import compare
 from cardioscan.page.leads import LEADS
 from cardioscan.record import EcgRecord, Reason
 from cardioscan_client.cli import main

@@ -12,7 +12,7 @@ import pytest
 
 from cardioscan import Digitizer
 from cardioscan.errors import PlacementError
-from cardioscan.evaluate.evaluation import compare
+from cardioscan.evaluate.measure import compare
 from cardioscan.imaging.geometry import transform_points
 from cardioscan.locate.corners import checked_corners, place_page, sheet_corners
 from cardioscan.page.template import STANDARD_PAGE
