@@ -31,12 +31,13 @@ from cardioscan.arrays import Floats
 from cardioscan.backends.inference import InferenceBackend, OnnxBackend, Tensors
 from cardioscan.backends.specs import NAME_PLACES, RECTIFIER_WINDOW, SPECS
 from cardioscan.errors import PageRefusedError
-from cardioscan.evaluate.measure import PageScore, SetScore, compare, finite_or_none
+from cardioscan.evaluate.measure import PageScore, SetScore, compare
 from cardioscan.flatten.window import warp_to_window, window_matrix
 from cardioscan.imaging.images import load_image
 from cardioscan.locate.locate import locate
 from cardioscan.options import PROFILES
 from cardioscan.page.read_page import ReadPage
+from cardioscan.record import finite_or_none
 from cardioscan.synthesis.recipes import RECIPES
 from cardioscan.waveform.pen import Stroke, undo_pen
 

@@ -17,12 +17,10 @@ from scipy.interpolate import CubicSpline
 from scipy.ndimage import gaussian_filter1d, maximum_filter1d, minimum_filter1d
 from scipy.optimize import least_squares
 
+from cardioscan.arrays import Floats, Mask
 from cardioscan.evaluate.measure import compare
 from cardioscan.page.leads import LEAD_INDEX, LEADS, SAMPLING_RATE_HZ
 from cardioscan.page.read_page import ReadPage, Segment
-
-Floats = NDArray[np.float64]
-Mask = NDArray[np.bool_]
 
 KNOT_S: Final = 0.6
 """Distance of the knots of a piecewise linear time base or baseline, s: three 5 mm squares of paper."""

@@ -34,10 +34,11 @@ from benchmarks.oracle import (
     outliers,
 )
 from cardioscan import Digitizer, DigitizerOptions, EcgRecord
+from cardioscan.arrays import Floats
 from cardioscan.backends.inference import InferenceBackend, Tensors
 from cardioscan.backends.specs import NAME_PLACES
 from cardioscan.errors import PageRefusedError
-from cardioscan.evaluate.measure import PageScore, SetScore, compare, finite_or_none
+from cardioscan.evaluate.measure import PageScore, SetScore, compare
 from cardioscan.flatten.first_lattice import FirstLattice
 from cardioscan.flatten.flatten import Flattened, flatten_by
 from cardioscan.flatten.page_map import PageMap
@@ -45,13 +46,12 @@ from cardioscan.imaging.geometry import homography_dlt
 from cardioscan.locate.locate import Located
 from cardioscan.page.reference import REFERENCE_PAGE
 from cardioscan.postprocess.read import Read
-from cardioscan.record import Reason
+from cardioscan.record import Reason, finite_or_none
 from cardioscan.stages import Stage, onward, record_of
 from cardioscan.stopwatch import Stopwatch
 from cardioscan.synthesis.dataset import RenderedPage
 from cardioscan.synthesis.recipes import RECIPES
 
-Floats = NDArray[np.float64]
 Row = dict[str, object]
 
 STAGES: Final = ("as is", "true alignment", "true lattice", "true coverage", "both")

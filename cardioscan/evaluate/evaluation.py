@@ -21,12 +21,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cardioscan.errors import FormatError
-from cardioscan.evaluate.clinical import ClinicalComparison, ClinicalSummary, compare_clinical, measure_clinical
-from cardioscan.evaluate.measure import PageScore, SetScore, compare, finite_or_none, refused_page
+from cardioscan.evaluate.clinical import ClinicalComparison, ClinicalSummary, compare_clinical
+from cardioscan.evaluate.measure import PageScore, SetScore, compare, refused_page
 from cardioscan.formats import read_signals
 from cardioscan.page.catalogue import find_layout
 from cardioscan.page.layout import Layout
 from cardioscan.page.leads import LEADS, RECORD_SAMPLES, SAMPLING_RATE_HZ
+from cardioscan.postprocess.clinical import measure_clinical
+from cardioscan.record import finite_or_none
 
 __all__ = [
     "EachPage",

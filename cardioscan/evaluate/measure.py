@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from cardioscan.errors import InvalidRecordError
 from cardioscan.page.leads import LEADS, SAMPLING_RATE_HZ
+from cardioscan.record import finite_or_none
 
 RATIO_CAP: Final = 384.0
 MAX_SHIFT_S: Final = 0.2
@@ -224,11 +225,6 @@ def agreement(a: NDArray[np.floating], b: NDArray[np.floating], rate: float = SA
 def to_db(ratio: float) -> float:
     """10 log10 of a power ratio; -inf for 0."""
     return 10 * math.log10(ratio) if ratio > 0 else -math.inf
-
-
-def finite_or_none(value: float) -> float | None:
-    """``value``, or None if it is infinite or NaN, which JSON cannot express."""
-    return value if math.isfinite(value) else None
 
 
 def _checked(a: NDArray[np.floating], b: NDArray[np.floating]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

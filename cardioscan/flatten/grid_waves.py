@@ -14,11 +14,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from cardioscan.arrays import FloatMap, Floats
 from cardioscan.imaging.channels import channel_range
-from cardioscan.imaging.geometry import Floats
 from cardioscan.page.sheet import Sheet
-
-FloatMap = NDArray[np.float32]
 
 STEP: Final = 4
 """The phase is measured on every fourth pixel of the page: a pitch is still ten of them; every second is no better."""

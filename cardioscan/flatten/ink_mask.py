@@ -12,11 +12,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from cardioscan.arrays import FloatMap
 from cardioscan.page.sheet import Sheet
 
 __all__ = ["off_ink"]
 
-FloatMap = NDArray[np.float32]
 
 _INK_GROWN_PX: Final = 9
 _INK: Final = 60

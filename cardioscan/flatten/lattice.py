@@ -16,9 +16,10 @@ from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import splu
 from scipy.spatial import cKDTree
 
+from cardioscan.arrays import Floats
 from cardioscan.backends.specs import NamePlaces, RectifierWindow
 from cardioscan.errors import RefusalCode, StageError
-from cardioscan.imaging.geometry import Floats, median_of_known, sample_bilinear, transform_points
+from cardioscan.imaging.geometry import median_of_known, sample_bilinear, transform_points
 from cardioscan.imaging.surfaces import robust_lattice, smooth_lattice
 from cardioscan.locate.names import LabelKeypoints
 

@@ -16,12 +16,11 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from scipy.ndimage import spline_filter1d
 
-from cardioscan.imaging.geometry import Floats
+from cardioscan.arrays import FloatMap, Floats
 from cardioscan.page.sheet import Sheet
 
 __all__ = ["measure_lines"]
 
-FloatMap = NDArray[np.float32]
 
 _ALONG_PX: Final = 16.0
 """Deviation of the window along a line: neighbouring nodes share next to nothing, so they can check each other."""

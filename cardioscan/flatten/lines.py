@@ -22,12 +22,13 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from cardioscan.arrays import Floats
 from cardioscan.flatten.ink_mask import off_ink
 from cardioscan.flatten.line_profiles import measure_lines
 from cardioscan.flatten.page_map import PageMap
 from cardioscan.imaging.channels import channel_range
-from cardioscan.imaging.geometry import Floats, median_of_known, slide_nodes
-from cardioscan.imaging.surfaces import robust_lattice, smooth_lattice, stiffest_that_predicts
+from cardioscan.imaging.geometry import median_of_known, slide_nodes
+from cardioscan.imaging.surfaces import geman_mcclure, robust_lattice, smooth_lattice, stiffest_that_predicts
 from cardioscan.page.sheet import Sheet
 
 __all__ = ["FlatPixels", "LineReport", "refine_lines"]
@@ -192,7 +193,7 @@ def _believed(total: Floats, variance: Floats) -> Floats:
     _, apart = robust_lattice(total[..., None], weights, _BELIEVED, _DOUBT_PX)
     apart = np.minimum(apart, 10.0)
     scale = np.maximum(_OUTLIER_PX, _ROUGHLY * _around(apart, known))
-    return np.where(known, weights / (1 + (apart / scale) ** 2) ** 2, 0.0)
+    return np.where(known, geman_mcclure(weights, apart, scale), 0.0)
 
 
 def _precise(variance: Floats) -> Floats:

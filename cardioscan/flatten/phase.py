@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from cardioscan.arrays import FloatMap, Floats
 from cardioscan.backends.specs import NamePlaces
 from cardioscan.flatten.grid_waves import (
     BLUR,
@@ -29,13 +30,12 @@ from cardioscan.flatten.grid_waves import (
     unwrap,
 )
 from cardioscan.flatten.page_map import PageMap
-from cardioscan.imaging.geometry import Floats, halve, slide_nodes, transform_points
-from cardioscan.imaging.surfaces import robust_lattice, smooth_lattice, stiffest_that_predicts
+from cardioscan.imaging.geometry import halve, slide_nodes, transform_points
+from cardioscan.imaging.surfaces import geman_mcclure, robust_lattice, smooth_lattice, stiffest_that_predicts
 from cardioscan.page.sheet import Sheet
 
 __all__ = ["PhaseReport", "PhaseRound", "refine_nodes"]
 
-FloatMap = NDArray[np.float32]
 
 _SIGMAS: Final = (60.0, 28.0)
 _ROUNDS: Final = 4
@@ -214,7 +214,7 @@ def _smoothed_total(wrapped: Floats, trust: Floats, before: Floats, pitch: float
         weights = np.where(np.abs(wrapped[axis]) < _JUMP * pitch, trust[axis] ** 2, 0.0)
         values = (before[..., axis] + wrapped[axis])[..., None]
         _, apart = robust_lattice(values, weights, _STIFF, (0.3 * pitch, 0.15 * pitch))
-        weights = weights / (1 + (np.minimum(apart, pitch) / 1.5) ** 2) ** 2
+        weights = geman_mcclure(weights, np.minimum(apart, pitch), 1.5)
         smoothness = stiffest_that_predicts(values, weights, block, _LADDER, equally=_EQUALLY)
         result.append(smooth_lattice(values, weights + 1e-6, smoothness)[..., 0])
     return np.stack(result, axis=-1)
@@ -231,9 +231,8 @@ def _believable(wrapped: Floats, trust: Floats, pitch: float, names: NamePlaces)
         weights = np.where(np.isfinite(raw), quality**2, 0.0)
         values = np.nan_to_num(raw)[..., None]
         surface, apart = robust_lattice(values, weights, _STIFF, (0.3 * pitch, 0.15 * pitch))
-        weights = np.where(
-            apart < _JUMP * pitch, weights / (1 + (np.minimum(apart, pitch) / (0.1 * pitch)) ** 2) ** 2, 0.0
-        )
+        robust = geman_mcclure(weights, np.minimum(apart, pitch), 0.1 * pitch)
+        weights = np.where(apart < _JUMP * pitch, robust, 0.0)
         surface = smooth_lattice(np.where(weights[..., None] > 0, values, 0.0), weights + _HELD, _SMOOTHNESS)
         moves.append(np.clip(surface[..., 0], -1.2 * pitch, 1.2 * pitch))
     return np.stack(moves, axis=-1)

@@ -14,8 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import make_interp_spline
 
-Floats = NDArray[np.float64]
-Points = NDArray[np.floating[Any]]
+from cardioscan.arrays import Floats, Points
 
 _MAX_UNFILTERED_REDUCTION: Final = 1.25
 """A picture that is made smaller by no more than this factor needs no low-pass filter."""

@@ -16,9 +16,9 @@ from scipy import sparse
 from scipy.interpolate import BSpline
 from scipy.linalg import solveh_banded
 
-from cardioscan.imaging.geometry import Floats, Points
+from cardioscan.arrays import Floats, Points
 
-__all__ = ["robust_lattice", "smooth_lattice", "stiffest_that_predicts"]
+__all__ = ["geman_mcclure", "robust_lattice", "smooth_lattice", "stiffest_that_predicts"]
 
 _KNOT_SPACING_NODES: Final = ((1e4, 5), (30.0, 3), (0.25, 2))
 """(smoothness, nodes): from this smoothness on, knots are this many nodes apart instead of one at every node."""
@@ -204,6 +204,14 @@ def _max_gap_nodes(weights: Floats) -> float:
     return float(cv2.distanceTransform(unknown, cv2.DIST_L2, 3).max()) if not unknown.all() else np.inf
 
 
+def geman_mcclure(weights: Points, residual: Points, scale: float | Points) -> Floats:
+    """Weights times ``1 / (1 + (r / scale)^2)^2``: a residual of the scale leaves a quarter, one of a few next to none.
+
+    The weight function of Geman and McClure (1987). All shapes broadcast; ``residual`` and ``scale`` in one unit.
+    """
+    return np.asarray(weights / (1 + (residual / scale) ** 2) ** 2, np.float64)
+
+
 def robust_lattice(
     values: Points,
     weights: Points,
@@ -225,13 +233,11 @@ def robust_lattice(
         The surface (rows, columns, d), and the distance of each value from it (rows, columns; inf without weight).
     """
     base = np.asarray(weights, np.float64)
-    trust = base
-    surface = smooth_lattice(values, trust, smoothness, crossover)
+    surface = smooth_lattice(values, base, smoothness, crossover)
     distance = _residual_norms(values, surface, base)
     for scale in scales:
-        # Geman-McClure weights: a value farther than a few scales has next to none.
-        trust = np.where(base > 0, base / (1 + (np.minimum(distance, 1e6) / scale) ** 2) ** 2, 0.0)
-        surface = smooth_lattice(values, trust, smoothness, crossover)
+        robust = np.where(base > 0, geman_mcclure(base, np.minimum(distance, 1e6), scale), 0.0)
+        surface = smooth_lattice(values, robust, smoothness, crossover)
         distance = _residual_norms(values, surface, base)
     return surface, distance
 

@@ -16,12 +16,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cardioscan.imaging.geometry import Floats, sample_bilinear, transform_points
+from cardioscan.arrays import FloatMap, Floats, Image
+from cardioscan.imaging.geometry import sample_bilinear, transform_points
 
 __all__ = ["SmoothMap"]
 
-Image = NDArray[np.uint8]
-FloatMap = NDArray[np.float32]
 
 _TILE_PX: Final = 256
 """Side of a tile: its part of the picture, its map and its pixels fit the cache together."""

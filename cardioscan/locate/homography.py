@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
+from cardioscan.arrays import Floats
 from cardioscan.backends.specs import NamePlaces
 from cardioscan.errors import RefusalCode, StageError
 from cardioscan.imaging.geometry import (
-    Floats,
     affinities_from_triangles,
     affinity_lstsq,
     dominant_orientation,

@@ -16,7 +16,8 @@ from typing import Final
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
+
+from cardioscan.arrays import Image
 
 __all__ = [
     "BRANCHES",
@@ -29,7 +30,6 @@ __all__ = [
     "white_balance",
 ]
 
-Image = NDArray[np.uint8]
 Step = Callable[[Image], Image]
 
 _PAPER_LIGHTNESS: Final = 245.0
