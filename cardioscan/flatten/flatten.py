@@ -74,7 +74,7 @@ class Flattened:
     @property
     def is_grey(self) -> bool:
         """Whether nothing but the extractor tells ink from lines: neither colour nor how dark they are."""
-        if self.lines is None or not self.lines.ink_apart:
+        if self.lines is None or not self.lines.ink_separable:
             return True
         sample = self.pixels[::8, ::8].astype(np.int16)
         return float((sample.max(axis=2) - sample.min(axis=2)).mean()) < _COLOURLESS
@@ -135,8 +135,8 @@ def flatten_by(located: Located, sheet: Sheet, first: FirstLattice, rounds: int)
 def _off_ink(flat: Flattened, first: FirstLattice, ink: Image, rounds: int) -> Flattened:
     """The page flattened by lines that are measured with the ink left out."""
     page = FlatPixels(flat.pixels, flat.inside())
-    begun = None if flat.lines is None else flat.lines.displacement
-    nodes, report = refine_lines(flat.soft, first.nodes, flat.sheet, ink, rounds, page, begun)
+    start_displacement = None if flat.lines is None else flat.lines.displacement
+    nodes, report = refine_lines(flat.soft, first.nodes, flat.sheet, ink, rounds, page, start_displacement)
     if not report.applied:
         return _with_lines(flat, report)
     return _with_lines(replace(flat, nodes=nodes, page_map=PageMap.of(nodes, flat.sheet)), report)

@@ -18,7 +18,7 @@ from scipy.linalg import solveh_banded
 
 from cardioscan.arrays import Floats, Points
 
-__all__ = ["geman_mcclure", "robust_lattice", "smooth_lattice", "stiffest_that_predicts"]
+__all__ = ["geman_mcclure", "robust_lattice", "smooth_lattice", "cross_validated_smoothness"]
 
 _KNOT_SPACING_NODES: Final = ((1e4, 5), (30.0, 3), (0.25, 2))
 """(smoothness, nodes): from this smoothness on, knots are this many nodes apart instead of one at every node."""
@@ -136,9 +136,9 @@ def _spline_basis(rows: int, columns: int, every: int, crossover: float) -> _Spl
     def pairs(splines: Floats, least: int) -> Floats:
         count = splines.shape[1]
         blocks = np.zeros((_SPLINE_DEGREE + 1 - least, count, len(splines)))
-        for place, apart in enumerate(range(least, _SPLINE_DEGREE + 1)):
-            first = np.arange(max(-apart, 0), count - max(apart, 0))
-            blocks[place, first] = (splines[:, first] * splines[:, first + apart]).T
+        for place, distance in enumerate(range(least, _SPLINE_DEGREE + 1)):
+            first = np.arange(max(-distance, 0), count - max(distance, 0))
+            blocks[place, first] = (splines[:, first] * splines[:, first + distance]).T
         return blocks.reshape(-1, len(splines))
 
     return _SplineBasis(down, across, bands, pairs(down, -_SPLINE_DEGREE), pairs(across, 0))
@@ -242,15 +242,15 @@ def robust_lattice(
     return surface, distance
 
 
-def stiffest_that_predicts(
+def cross_validated_smoothness(
     values: Points,
     weights: Points,
     fold: NDArray[np.integer[Any]],
-    ladder: tuple[float, ...],
-    farthest: float = np.inf,
-    equally: float = 1.05,
-    begin: int | None = None,
-    both: bool = True,
+    candidates: tuple[float, ...],
+    max_error: float = np.inf,
+    tolerance: float = 1.05,
+    first_tried: int | None = None,
+    both_folds: bool = True,
 ) -> float:
     """Choose the smoothness by cross-validation: of those that predict left-out nodes about equally well, the largest.
 
@@ -260,34 +260,36 @@ def stiffest_that_predicts(
         values: (rows, columns, d).
         weights: (rows, columns).
         fold: (rows, columns), 0 or 1: the nodes of one fold are predicted from those of the other.
-        ladder: smoothnesses to choose from, rising.
-        farthest: the error of one value counts at most this much, in units of the values.
-        equally: errors up to this factor of the smallest count as equally good.
-        begin: index in the ladder of the likeliest smoothness, which is tried first; None for the middle.
-        both: predict each fold from the other; False predicts fold 0 only, which is enough where nodes are many.
+        candidates: smoothnesses to choose from, rising.
+        max_error: the error of one value counts at most this much, in units of the values.
+        tolerance: errors up to this factor of the smallest count as equally good.
+        first_tried: index in ``candidates`` of the likeliest smoothness, which is tried first; None for the middle.
+        both_folds: predict each fold from the other; False predicts fold 0 only, which is enough where nodes are many.
     """
     errors: dict[int, float] = {}
 
-    def missed(place: int) -> float:
+    def error_at(place: int) -> float:
         if place not in errors:
             errors[place] = 0.0
-            for part in (0, 1) if both else (0,):
-                guess = smooth_lattice(values, np.where(fold == part, 0.0, weights), ladder[place])
-                squared = np.minimum(((guess - values) ** 2).sum(axis=-1), farthest**2)
+            for part in (0, 1) if both_folds else (0,):
+                guess = smooth_lattice(values, np.where(fold == part, 0.0, weights), candidates[place])
+                squared = np.minimum(((guess - values) ** 2).sum(axis=-1), max_error**2)
                 errors[place] += float((weights * (fold == part) * squared).sum())
         return errors[place]
 
-    place = len(ladder) // 2 if begin is None else begin
-    missed(place)
-    while place + 1 < len(ladder) and missed(place + 1) <= equally * min(errors.values()):
+    place = len(candidates) // 2 if first_tried is None else first_tried
+    error_at(place)
+    while place + 1 < len(candidates) and error_at(place + 1) <= tolerance * min(errors.values()):
         place += 1
     place = min(errors)
-    while place > 0 and min(errors.values()) == errors[place] and equally * missed(place - 1) < errors[place]:
+    while place > 0 and min(errors.values()) == errors[place] and tolerance * error_at(place - 1) < errors[place]:
         place -= 1
-    return ladder[max(place for place, error in errors.items() if error <= equally * min(errors.values()) + 1e-12)]
+    return candidates[
+        max(place for place, error in errors.items() if error <= tolerance * min(errors.values()) + 1e-12)
+    ]
 
 
 def _residual_norms(values: Points, surface: Floats, weights: Floats) -> Floats:
     """Distance of each value from the surface, (rows, columns), in units of the values; infinite without weight."""
-    apart = np.linalg.norm(np.where(weights[..., None] > 0, values, 0.0) - surface, axis=-1)
-    return np.where(weights > 0, apart, np.inf)
+    norms = np.linalg.norm(np.where(weights[..., None] > 0, values, 0.0) - surface, axis=-1)
+    return np.where(weights > 0, norms, np.inf)

@@ -3,7 +3,7 @@
 Every step takes and returns (H, W, 3) uint8 RGB and does not change its argument. ``BRANCHES`` lists the steps of each
 source category; digital originals have none.
 
-docs/accuracy.md reports what each branch gains. The steps are standard: grey-world white balance
+docs/notes/2026-11-26-candidates.md reports what each branch gains. The steps are standard: grey-world white balance
 (Buchsbaum 1980), contrast-limited adaptive histogram equalisation (Zuiderveld 1994), bilateral filter (Tomasi and
 Manduchi 1998), median filter, and division by the paper's own lightness in CIE L*a*b*.
 """
