@@ -7,7 +7,7 @@ password alike, so the message decides. The fragments below are those of Triton 
 from __future__ import annotations
 
 from enum import Enum
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -69,6 +69,13 @@ _BY_STATUS: Final = {
     "RESOURCE_EXHAUSTED": Cause.OVERLOADED,
     "DEADLINE_EXCEEDED": Cause.DEADLINE,
 }
+
+
+def client_error() -> Any:
+    """The exception class of tritonclient, which is imported when a server is used and not before."""
+    from tritonclient.utils import InferenceServerException
+
+    return InferenceServerException
 
 
 def classify(status: str | None, message: str) -> Cause:

@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,6 +25,7 @@ from cardioscan_client.gateway.status import error_of, retry_delay_s
 from cardioscan_client.gateway.v1 import digitizer_pb2 as pb
 from cardioscan_client.gateway.v1 import digitizer_pb2_grpc
 from cardioscan_client.naming import safe_stem
+from cardioscan_client.steps import Steps, run_steps, with_retries
 
 PageSource = str | os.PathLike[str] | bytes
 """A path, or the bytes of a file."""
@@ -123,21 +125,21 @@ class DigitizerClient:
         request = pb.DigitizeRequest(image=image, page_index=page)
         seconds = self.timeout_s if timeout_s is None else timeout_s
         deadline = None if seconds is None else Deadline(seconds)
-        tries = 0
-        while True:
+
+        def send() -> Steps[EcgRecord]:
             left = None if deadline is None else max(deadline.remaining(), 1e-3)
-            try:
-                answer = self._stub.Digitize(request, timeout=left, metadata=self._metadata)
-            except grpc.RpcError as error:
-                status = _status(error)
-                pause = retry_delay_s(status)
-                late = deadline is not None and pause is not None and pause >= deadline.remaining()
-                if pause is None or late or tries >= MAX_RETRIES:
-                    raise error_of(status, self.address) from error
-            else:
-                return from_message(answer.record, name, name)
-            tries += 1
-            time.sleep(pause * float(self._rng.uniform(1.0, 1.5)))
+            answer = yield partial(self._stub.Digitize, request, timeout=left, metadata=self._metadata)
+            return from_message(answer.record, name, name)
+
+        def prepare(error: grpc.RpcError, retries: int) -> Steps[None]:
+            status = _status(error)
+            pause = retry_delay_s(status)
+            late = deadline is not None and pause is not None and pause >= deadline.remaining()
+            if pause is None or late or retries >= MAX_RETRIES:
+                raise error_of(status, self.address) from error
+            yield partial(time.sleep, pause * float(self._rng.uniform(1.0, 1.5)))
+
+        return run_steps(with_retries(send, grpc.RpcError, prepare))
 
     def digitize_stream(
         self, pages: Iterable[tuple[str, PageSource] | tuple[str, PageSource, int]], timeout_s: float | None = None
