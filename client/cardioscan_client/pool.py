@@ -17,8 +17,8 @@ import cv2
 
 from cardioscan.errors import CardioscanError, RefusalCode
 from cardioscan.record import EcgRecord, Reason
-from cardioscan_client.batch import BatchOptions, DigitizerFactory, PageJob, PageResult, PageRunner, write_page
 from cardioscan_client.naming import may_have_pages
+from cardioscan_client.page_runner import BatchOptions, DigitizerFactory, PageJob, PageResult, PageRunner, write_page
 
 Answer: TypeAlias = "PageResult | str"
 """What a worker sends back: a result, or the message of an error that ends the whole batch."""

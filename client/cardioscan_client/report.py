@@ -13,8 +13,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from cardioscan.record import Outcome
-from cardioscan_client.batch import PageResult
 from cardioscan_client.naming import printable
+from cardioscan_client.page_runner import PageResult
 
 if TYPE_CHECKING:
     from cardioscan.evaluate.clinical import ClinicalSummary

@@ -6,6 +6,7 @@ import asyncio
 import concurrent.futures
 import contextvars
 import threading
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from cardioscan.pipeline import Digitization, Digitizer, DigitizerOptions, impor
 from cardioscan.record import EcgRecord
 from cardioscan_client.connection import TritonOptions, client_arguments, health_questions
 from cardioscan_client.deadline import Deadline, page_deadline, request_deadline
+from cardioscan_client.page_queue import PageQueue
 from cardioscan_client.steps import run_steps_async
 from cardioscan_client.triton import CLOSE_TIMEOUT_S
 from cardioscan_client.triton_client import NetworkClient
@@ -90,8 +92,7 @@ class AsyncDigitizer:
     ) -> None:
         self.backend, self.options = backend, options
         import_stages()  # here, not in the time of the first page
-        self._slots = asyncio.Semaphore(max_pages)
-        self._pool = concurrent.futures.ThreadPoolExecutor(max_pages, thread_name_prefix="cardioscan-page")
+        self._queue = PageQueue(max_pages)
 
     async def digitize(self, source: ImageSource, page: int = 0) -> EcgRecord:
         """As ``Digitizer.digitize``, within ``page_timeout_s``; raises the errors of ``TritonBackend``."""
@@ -99,27 +100,21 @@ class AsyncDigitizer:
 
     async def digitize_with_details(self, source: ImageSource, page: int = 0) -> Digitization:
         """As ``Digitizer.digitize_with_details``, within ``page_timeout_s`` from when its turn comes."""
-        loop = asyncio.get_running_loop()
-        bridge = _Bridge(self.backend, loop)
+        backend = _LoopBackend(self.backend, asyncio.get_running_loop())
         context = contextvars.copy_context()
-        async with self._slots:
-            work = loop.run_in_executor(self._pool, context.run, self._digitize, bridge, source, page)
-            try:
-                return await work
-            except asyncio.CancelledError:
-                bridge.cancel()
-                raise
+        work = partial(context.run, self._digitize, backend, source, page)
+        return await self._queue.run(work, backend.cancel, lambda: RuntimeError("the digitizer was closed"))
 
-    def _digitize(self, bridge: _Bridge, source: ImageSource, page: int) -> Digitization:
+    def _digitize(self, backend: _LoopBackend, source: ImageSource, page: int) -> Digitization:
         with page_deadline(self.backend.options.page_timeout_s):
-            return Digitizer(bridge, self.options).digitize_with_details(source, page)
+            return Digitizer(backend, self.options).digitize_with_details(source, page)
 
     def close(self) -> None:
         """End the threads, those of pages in work when these are done."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._queue.close()
 
 
-class _Bridge:
+class _LoopBackend:
     """An ``InferenceBackend`` for one page in a thread, whose requests run in the loop of the real backend."""
 
     def __init__(self, backend: AsyncTritonBackend, loop: asyncio.AbstractEventLoop) -> None:

@@ -114,8 +114,9 @@ def digitize(
     # for the cores.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from cardioscan.imaging.images import expand_inputs
-    from cardioscan_client.batch import BatchOptions, check_formats, run_batch
+    from cardioscan_client.batch import check_formats, run_batch
     from cardioscan_client.naming import printable, safe_stem, unique_stems
+    from cardioscan_client.page_runner import BatchOptions
     from cardioscan_client.pool import available_cpus, default_jobs
     from cardioscan_client.report import BatchReport
 

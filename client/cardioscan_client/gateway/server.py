@@ -16,16 +16,16 @@ from grpc_reflection.v1alpha import reflection
 
 from cardioscan.errors import ServerStartError
 from cardioscan_client.gateway.auth import TokenCheck, credentials
-from cardioscan_client.gateway.desk import Desk
 from cardioscan_client.gateway.metrics import Metrics
 from cardioscan_client.gateway.options import SERVICE, GatewayOptions
 from cardioscan_client.gateway.pages import PageFunction
+from cardioscan_client.gateway.queue import GatewayQueue
 from cardioscan_client.gateway.service import DigitizerService
 from cardioscan_client.gateway.v1 import digitizer_pb2_grpc
 
 _LOG = logging.getLogger(__name__)
 _POLL_S = 0.05
-_LAST_WORDS_S = 1.0
+_STOP_TIMEOUT_S = 1.0
 _LOOKAHEAD_BYTES = 4 << 20
 _SPARE_CALLS = 64
 """Calls beyond those that are worked on: they are about to be turned away, or ask for health."""
@@ -46,8 +46,8 @@ class Gateway:
         self._watching: asyncio.Future[None] | None = None
         self.options, self.metrics = options, Metrics()
         self.port = 0
-        self._desk = Desk(work, options.jobs, options.queue)
-        self.metrics.watch(lambda: self._desk.running, lambda: self._desk.waiting)
+        self._queue = GatewayQueue(work, options.jobs, options.queue)
+        self.metrics.watch(self._queue)
         self._http: HTTPServer | None = None
 
     @property
@@ -65,7 +65,7 @@ class Gateway:
         tls = credentials(options)
         if options.token and tls is None:
             _LOG.warning("the token travels unencrypted: use TLS, or a network that nobody else reads")
-        self._service = DigitizerService(self._desk, options, self.metrics)
+        self._service = DigitizerService(self._queue, options, self.metrics)
         self._health = health.aio.HealthServicer()
         self._server = grpc.aio.server(
             interceptors=[TokenCheck(options.token, self.metrics)] if options.token else [],
@@ -125,8 +125,8 @@ class Gateway:
         while not self._service.idle and time.monotonic() < end and not (hurry and hurry.is_set()):
             await asyncio.sleep(_POLL_S)
         finished = self._service.idle
-        self._desk.close()
-        await self._server.stop(_LAST_WORDS_S)
+        self._queue.close(give_up=True)
+        await self._server.stop(_STOP_TIMEOUT_S)
         if self._http is not None:
             await asyncio.to_thread(self._http.shutdown)
             self._http.server_close()

@@ -8,9 +8,10 @@ import secrets
 import threading
 import time
 from collections.abc import Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 from cardioscan.errors import CardioscanError, ImageError, RefusalCode
@@ -20,6 +21,7 @@ from cardioscan.pipeline import Digitization, Digitizer
 from cardioscan.record import EcgRecord, Outcome, Reason
 from cardioscan_client.gateway.metrics import Metrics
 from cardioscan_client.naming import page_name
+from cardioscan_client.page_queue import PageQueue
 from cardioscan_client.web.options import WebOptions
 from cardioscan_client.web.problems import STATUS_OF_FILE, Problem, problem_of
 from cardioscan_client.web.results import HeldPage
@@ -29,7 +31,7 @@ WAITING, WORKING, DONE, FAILED = "waiting", "working", "done", "failed"
 """States of a job, in order; ``failed`` is a fault of the server, not of the page."""
 
 _LOG = logging.getLogger(__name__)
-_LOOK_S: Final = 0.05
+_POLL_S: Final = 0.05
 
 
 @dataclass(eq=False)
@@ -110,13 +112,13 @@ class Jobs:
         self._jobs: dict[str, Job] = {}
         self._lock = threading.Lock()
         self._version = 0
-        self._pool = ThreadPoolExecutor(options.jobs, "cardioscan-page")
-        metrics.watch(lambda: self.working, lambda: self.waiting)
+        self._queue = PageQueue(options.jobs, options.queue)
+        metrics.watch(self._queue)
 
     def close(self) -> None:
         """Drop what waits and wait for what is in work, for the time of grace at most; forget everything."""
         working = [job.future for job in self._all() if job.state == WORKING and job.future]
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._queue.close()
         end = time.monotonic() + self.options.grace_s
         for future in working:
             try:
@@ -129,16 +131,6 @@ class Jobs:
     def _all(self) -> list[Job]:
         with self._lock:
             return list(self._jobs.values())
-
-    @property
-    def waiting(self) -> int:
-        """Pages that wait for a thread."""
-        return sum(job.state == WAITING for job in self._all())
-
-    @property
-    def working(self) -> int:
-        """Pages in work."""
-        return sum(job.state == WORKING for job in self._all())
 
     def pages_of(self, upload: Upload) -> tuple[int, Problem | None]:
         """Number of pages of a file (blocks while it is looked at), and what is wrong with it, if anything is.
@@ -174,8 +166,8 @@ class Jobs:
         """
         wanted = list(pages)
         self.sweep()
-        open_bytes = len(upload.data) + sum(_size(job) for job in self._all() if not job.over)
-        if self.waiting + len(wanted) > self.options.queue or open_bytes > self.options.max_held_bytes:
+        unfinished_bytes = len(upload.data) + sum(_size(job) for job in self._all() if not job.over)
+        if not self._queue.has_room(len(wanted)) or unfinished_bytes > self.options.max_held_bytes:
             trouble = no_room()
             self.metrics.rejected.labels(trouble.code).inc()
             raise trouble
@@ -185,7 +177,7 @@ class Jobs:
         self.metrics.page_bytes.observe(len(upload.data))
         for job in jobs:
             self._change(job, WAITING)
-            job.future = self._pool.submit(self._run, job)
+            job.future = self._queue.submit(partial(self._run, job))
         return jobs
 
     def refuse(self, upload: Upload, code: str, detail: str) -> Job:
@@ -267,7 +259,7 @@ class Jobs:
             changed = [job for job in known if job.version > since]
             if changed or len(known) < len(ids) or time.monotonic() >= end:
                 return version, changed
-            await asyncio.sleep(_LOOK_S)
+            await asyncio.sleep(_POLL_S)
 
     async def result(self, job: Job) -> HeldPage:
         """Wait for a job. Raises ``Problem`` where it fails; a job still waiting is dropped with its caller."""

@@ -47,10 +47,10 @@ import time
 gate, begun = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])
 
 
-def work(image, page, ticket):
+def work(image, page, call):
     begun.touch()
     while not gate.exists():
-        ticket.check("the page")
+        call.check("the page")
         time.sleep(0.01)
     return PageAnswer(EcgRecord.refused("page", [Reason("no_labels_found", "waited")]), 1)
 
