@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import cv2
 import numpy as np
@@ -23,13 +23,12 @@ from cardioscan.errors import (
     ServerOverloadedError,
 )
 from cardioscan.imaging.images import count_pages
+from cardioscan.pipeline import Digitization, Digitizer, DigitizerOptions, import_stages
 from cardioscan.plots import overlay_of
 from cardioscan.record import EcgRecord, Outcome, Reason
+from cardioscan_client.connection import TritonOptions
 from cardioscan_client.naming import page_name, printable
-
-if TYPE_CHECKING:
-    from cardioscan.pipeline import Digitization, Digitizer
-    from cardioscan_client.connection import TritonOptions
+from cardioscan_client.triton import ServedDigitizer
 
 ALWAYS_WRITTEN: Final = ("csv", "json")
 MAX_OVERLAY_SIDE: Final = 2400
@@ -137,13 +136,9 @@ class PageResult:
 
 def make_digitizer(options: BatchOptions) -> Digitizer:
     """The digitizer of a batch; without a server, it begins to load the networks."""
-    from cardioscan.pipeline import Digitizer, DigitizerOptions, import_stages
-
     given = {"models": options.models, "threads": options.threads, **options.pipeline}
     pipeline = DigitizerOptions.of_profile(options.profile, **given)
     if options.server is not None:
-        from cardioscan_client.triton import ServedDigitizer
-
         import_stages()  # not in the time of the first page
         return ServedDigitizer(options.server, pipeline)
     digitizer = Digitizer(options=pipeline)
@@ -152,7 +147,7 @@ def make_digitizer(options: BatchOptions) -> Digitizer:
     return digitizer
 
 
-DigitizerFactory = Callable[[BatchOptions], "Digitizer"]
+DigitizerFactory = Callable[[BatchOptions], Digitizer]
 
 
 class PageRunner:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from typing import Annotated, Any, Final
+from urllib.parse import quote
 
 import numpy as np
 from fastapi import APIRouter, Query, Request
@@ -126,7 +127,5 @@ def page_answer(record: EcgRecord) -> dict[str, Any]:
 
 def download(file: File) -> Response:
     """A file as an answer that browsers save."""
-    from urllib.parse import quote
-
     disposition = f"attachment; filename*=UTF-8''{quote(file.name, safe='')}"
     return Response(file.content, media_type=file.media_type, headers={"content-disposition": disposition})

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Final
+from urllib.parse import unquote
 
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
@@ -113,8 +114,6 @@ def _too_large(max_bytes: int) -> Problem:
 
 
 def _decoded(name: str) -> str:
-    from urllib.parse import unquote
-
     return _basename(unquote(name, errors="replace"))
 
 
