@@ -67,7 +67,7 @@ def examine(models: Path | None = None, server: TritonOptions | None = None) -> 
     yield probe("runtime", lambda: OnnxBackend(models, threads=1))
     yield from machine()
     if server is not None:
-        yield served(server)
+        yield triton_server(server)
 
 
 def installed_version(name: str) -> str | None:
@@ -132,7 +132,7 @@ def probe(subject: str, connect: Callable[[], InferenceBackend]) -> Finding:
     return Finding(subject, OK, "a network answers")
 
 
-def served(options: TritonOptions) -> Finding:
+def triton_server(options: TritonOptions) -> Finding:
     """A Triton server: is it there, ready, and does it serve the networks of this release?"""
     try:
         with TritonBackend(options) as backend, page_deadline(options.page_timeout_s):
@@ -158,10 +158,10 @@ def machine() -> Iterator[Finding]:
         yield Finding("/dev/shm", OK if enough else NOTE, f"{size / 2**20:.0f} MiB", advice)
     yield gpu(_providers(), shutil.which("nvidia-smi") is not None)
     yield engine()
-    yield kept()
+    yield network_cache()
 
 
-def kept() -> Finding:
+def network_cache() -> Finding:
     """The folder in which compiled networks are kept."""
     folder = cache_folder()
     if folder is None:

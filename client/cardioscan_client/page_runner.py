@@ -72,7 +72,7 @@ class PageJob:
         source: its file.
         stem: stem of the files written for that file, different from every other one of the batch.
         page: the page, from 0.
-        n_pages: number of pages in the file; None where nobody has looked yet.
+        n_pages: number of pages in the file; None where it is not known yet.
     """
 
     source: Path
@@ -179,7 +179,7 @@ class PageRunner:
             record = EcgRecord.refused(job.name, [Reason(code, printable(str(error)))])
         except CardioscanError:
             raise
-        except Exception as error:  # whatever it is, it is the trouble of this page alone
+        except Exception as error:  # whatever it is, it ends this page alone
             _LOG.debug("%s, page %d", job.source, job.page + 1, exc_info=True)
             record = _failed(job, error)
         return write_page(job, record, self.options, details)
@@ -255,6 +255,6 @@ def _write_overlay(details: Digitization, path: Path) -> Path:
     if scale < 1:
         size = (max(1, round(overlay.shape[1] * scale)), max(1, round(overlay.shape[0] * scale)))
         overlay = cv2.resize(overlay, size, interpolation=cv2.INTER_AREA).astype(np.uint8)
-    # Not cv2.imwrite, which fails on some paths without a word.
+    # Not cv2.imwrite, which fails silently on some paths.
     path.write_bytes(cv2.imencode(".png", cv2.cvtColor(overlay, cv2.COLOR_RGB2BGR))[1].tobytes())
     return path

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -57,7 +56,7 @@ class RemoteDigitizer(RetryingClient):
     ) -> None:
         if profile is not None and profile not in PROFILES:
             raise CardioscanError(f"unknown profile {profile!r}; there are {', '.join(PROFILES)}")
-        super().__init__(server, rng, time.sleep)
+        super().__init__(server, rng)
         self.profile = profile
         self.max_bytes = DIGITIZER.max_bytes
         arguments = client_arguments(self.options)

@@ -37,7 +37,7 @@ PREFIX: Final = "cardioscan-client-"
 _LOG = logging.getLogger(__name__)
 _RESERVE: Final = 128 << 20
 """Bytes of shared memory that are left to others: a server needs 91 MB for its own processes, and fails without."""
-_SETTLING_S: Final = 60.0
+_MIN_AGE_S: Final = 60.0
 """A file is made a moment before it is locked; a younger one is left alone."""
 
 
@@ -124,10 +124,10 @@ class RegionPool:
             yield
         except BaseException as error:
             if region is not None:
-                self._free_again(region) if _is_rejection(error) else self.discard(region)
+                self._release(region) if _is_rejection(error) else self.discard(region)
             raise
         if region is not None:
-            self._free_again(region)
+            self._release(region)
 
     def is_exhausted(self) -> bool:
         """Whether there are as many regions as there may be, all of them in use."""
@@ -159,7 +159,7 @@ class RegionPool:
         with self._lock:
             self._stale.difference_update(names)
 
-    def _free_again(self, region: Region) -> None:
+    def _release(self, region: Region) -> None:
         with self._lock:
             self._lent.discard(region)
             self._free.append(region)
@@ -185,7 +185,7 @@ def remove_leftovers() -> None:
         except OSError:
             continue  # gone meanwhile, or another user's
         try:
-            if time.time() - os.fstat(descriptor).st_mtime > _SETTLING_S:
+            if time.time() - os.fstat(descriptor).st_mtime > _MIN_AGE_S:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails while its owner lives
                 path.unlink(missing_ok=True)
         except OSError:

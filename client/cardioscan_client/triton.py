@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import weakref
 from typing import Any, Final
 
@@ -47,7 +46,7 @@ class TritonBackend(NetworkClient):
     """
 
     def __init__(self, server: str | TritonOptions, rng: np.random.Generator | None = None) -> None:
-        super().__init__(server, rng, time.sleep)
+        super().__init__(server, rng)
         arguments = client_arguments(self.options)
         import tritonclient.grpc
 

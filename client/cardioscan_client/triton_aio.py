@@ -9,7 +9,6 @@ import threading
 from functools import partial
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from cardioscan.backends.inference import Tensors, check_tensors
@@ -17,7 +16,7 @@ from cardioscan.errors import ServerUnavailableError, ServingError
 from cardioscan.imaging.images import ImageSource
 from cardioscan.pipeline import Digitization, Digitizer, DigitizerOptions, import_stages
 from cardioscan.record import EcgRecord
-from cardioscan_client.connection import TritonOptions, client_arguments, health_questions
+from cardioscan_client.connection import client_arguments, health_questions
 from cardioscan_client.deadline import Deadline, page_deadline, request_deadline
 from cardioscan_client.page_queue import PageQueue
 from cardioscan_client.steps import run_steps_async
@@ -38,8 +37,7 @@ class AsyncTritonBackend(NetworkClient):
         failures: how many tries have failed so far, by cause; those that were tried again with success included.
     """
 
-    def __init__(self, server: str | TritonOptions, rng: np.random.Generator | None = None) -> None:
-        super().__init__(server, rng, asyncio.sleep)
+    _sleep = staticmethod(asyncio.sleep)
 
     async def __aenter__(self) -> AsyncTritonBackend:
         arguments = client_arguments(self.options)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
@@ -50,19 +51,17 @@ class RetryingClient:
     Args:
         server: its address ``HOST:PORT``, or how to reach it.
         rng: source of the jitter; None makes one.
-        sleep: waits so many seconds; ``asyncio.sleep`` for an asyncio client.
 
     Attributes:
         failures: how many tries have failed so far, by cause; those that were tried again with success included.
     """
 
-    def __init__(
-        self, server: str | TritonOptions, rng: np.random.Generator | None, sleep: Callable[[float], Any]
-    ) -> None:
+    _sleep: Callable[[float], Any] = staticmethod(time.sleep)
+
+    def __init__(self, server: str | TritonOptions, rng: np.random.Generator | None = None) -> None:
         self.options = server if isinstance(server, TritonOptions) else TritonOptions(server)
         self.failures: Counter[Cause] = Counter()
         self._rng = rng or np.random.default_rng()
-        self._sleep = sleep
         self._lock = threading.Lock()
         self._grpc: Any = None
         self._client: Any = None
@@ -123,10 +122,8 @@ class NetworkClient(RetryingClient):
     Arguments and attributes are those of ``RetryingClient``.
     """
 
-    def __init__(
-        self, server: str | TritonOptions, rng: np.random.Generator | None, sleep: Callable[[float], Any]
-    ) -> None:
-        super().__init__(server, rng, sleep)
+    def __init__(self, server: str | TritonOptions, rng: np.random.Generator | None = None) -> None:
+        super().__init__(server, rng)
         self._used: set[str] = set()
         self._served: dict[str, str] = {}
         self._shared_tensors = self.options.shared_tensors()

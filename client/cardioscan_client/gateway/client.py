@@ -156,20 +156,23 @@ class DigitizerClient:
         Raises:
             ServingError: the stream ended early; what was not answered until then has to be sent again.
         """
-        unread: deque[StreamedPage] = deque()
+        unreadable: deque[StreamedPage] = deque()
         failed: list[BaseException] = []
-        call = self._stub.DigitizeStream(_requests(pages, unread, failed), timeout=timeout_s, metadata=self._metadata)
+        requests = _requests(pages, unreadable, failed)
+        call = self._stub.DigitizeStream(requests, timeout=timeout_s, metadata=self._metadata)
         try:
             for response in call:
                 yield self._page(response)
-                yield from _taken(unread)
+                while unreadable:
+                    yield unreadable.popleft()
         except grpc.RpcError as error:
             if failed:  # in the caller's own iterator, of which gRPC only says that it has raised
                 raise failed[0] from error
             raise error_of(_status(error), self.address) from error
         finally:
             call.cancel()
-        yield from _taken(unread)
+        while unreadable:
+            yield unreadable.popleft()
 
     def _page(self, response: pb.DigitizeStreamResponse) -> StreamedPage:
         name = safe_stem(Path(response.page_id or "page"))
@@ -180,25 +183,20 @@ class DigitizerClient:
 
 
 def _requests(
-    pages: Iterable[Any], unread: deque[StreamedPage], failed: list[BaseException]
+    pages: Iterable[Any], unreadable: deque[StreamedPage], failed: list[BaseException]
 ) -> Iterator[pb.DigitizeStreamRequest]:
-    """The requests for pages, drawn in gRPC's thread; files that cannot be opened here go to ``unread``."""
+    """The requests for pages, drawn in gRPC's thread; files that cannot be opened here go to ``unreadable``."""
     try:
         for page_id, source, *page in pages:
             try:
                 _, image = _read(source)
             except ImageError as error:
-                unread.append(StreamedPage(page_id, None, error, 0))
+                unreadable.append(StreamedPage(page_id, None, error, 0))
                 continue
             yield pb.DigitizeStreamRequest(page_id=page_id, image=image, page_index=page[0] if page else 0)
     except Exception as error:
         failed.append(error)
         raise
-
-
-def _taken(pages: deque[StreamedPage]) -> Iterator[StreamedPage]:
-    while pages:
-        yield pages.popleft()
 
 
 def _read(source: PageSource) -> tuple[str, bytes]:

@@ -18,7 +18,7 @@ from prometheus_client import (
 from cardioscan.errors import ServerStartError
 from cardioscan.record import EcgRecord
 from cardioscan_client.page_queue import PageQueue
-from cardioscan_client.ports import port_trouble
+from cardioscan_client.ports import port_message
 
 _PAGE_BUCKETS_S: Final = (0.05, 0.1, 0.25, 0.5, 1, 2, 3, 5, 7.5, 10, 15, 20, 30, 60, 120)
 _STAGE_BUCKETS_S: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -95,5 +95,5 @@ class Metrics:
         try:
             server, _ = start_http_server(port, host, registry=self.registry)
         except OSError as error:
-            raise ServerStartError(port_trouble(error, host, port, "--metrics-port")) from error
+            raise ServerStartError(port_message(error, host, port, "--metrics-port")) from error
         return server

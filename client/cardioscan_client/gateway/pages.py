@@ -16,7 +16,7 @@ from cardioscan.pipeline import Digitizer, DigitizerOptions, import_stages
 from cardioscan.record import EcgRecord, Outcome
 from cardioscan_client.deadline import Deadline, page_deadline
 
-FILE_TROUBLE: Final = frozenset(
+FILE_ERRORS: Final = frozenset(
     {
         RefusalCode.EMPTY_FILE,
         RefusalCode.PAGE_NOT_FOUND,
@@ -98,7 +98,7 @@ class PageDigitizer:
             record = Digitizer(_CancellableBackend(self._backend, call), self._options).digitize(image, page)
         if record.outcome is Outcome.REFUSED:
             code, detail = RefusalCode(record.reasons[0].code), record.reasons[0].detail
-            if code in FILE_TROUBLE:
+            if code in FILE_ERRORS:
                 raise ImageError(code, detail)
             if code is RefusalCode.INTERNAL_ERROR:
                 raise StageError(code, detail)

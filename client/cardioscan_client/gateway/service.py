@@ -68,10 +68,10 @@ class DigitizerService(digitizer_pb2_grpc.DigitizerServiceServicer):
     async def DigitizeStream(self, requests: Any, context: Any) -> None:
         """Digitize many pages; see the proto for what it answers."""
         number = uuid.uuid4().hex[:12]
-        trouble = self._no_stream()
-        if trouble is not None:
-            self._metrics.rejected.labels(reason_of(trouble)).inc()
-            await self._abort(context, trouble, number)
+        refusal = self._stream_refusal()
+        if refusal is not None:
+            self._metrics.rejected.labels(reason_of(refusal)).inc()
+            await self._abort(context, refusal, number)
         complete = False
 
         async def read() -> pb.DigitizeStreamRequest | None:
@@ -96,7 +96,7 @@ class DigitizerService(digitizer_pb2_grpc.DigitizerServiceServicer):
         if not complete:
             await self._abort(context, StoppingError(), number)
 
-    def _no_stream(self) -> CardioscanError | None:
+    def _stream_refusal(self) -> CardioscanError | None:
         if self._stop.is_set():
             return StoppingError()
         if self._streams >= self._options.streams:
@@ -108,7 +108,7 @@ class DigitizerService(digitizer_pb2_grpc.DigitizerServiceServicer):
         number = uuid.uuid4().hex[:12]
         try:
             answer = await self._page("stream", number, request.image, request.page_index, left)
-        except Exception as error:  # whatever it is, it is the trouble of this page alone
+        except Exception as error:  # whatever it is, it ends this page alone
             response.error.CopyFrom(self._status(error, number))
         else:
             response.page_count = answer.n_pages
@@ -135,7 +135,7 @@ class DigitizerService(digitizer_pb2_grpc.DigitizerServiceServicer):
                 outcome, reason = "failed", RefusalCode.DEADLINE_EXCEEDED.value
             raise
         except Exception as error:
-            outcome, reason = _ending(error, admitted), reason_of(error)
+            outcome, reason = _outcome_of(error, admitted), reason_of(error)
             if not isinstance(error, CardioscanError):
                 _LOG.exception("page failed", extra={"fields": {"request": number}})
             if outcome == "rejected":
@@ -171,7 +171,7 @@ class DigitizerService(digitizer_pb2_grpc.DigitizerServiceServicer):
         await context.abort(status.code, status.details, status.trailing_metadata)
 
 
-def _ending(error: BaseException, admitted: bool) -> str:
+def _outcome_of(error: BaseException, admitted: bool) -> str:
     """The outcome, for the counters, of a page that ended in an error."""
     if isinstance(error, QueueFullError) or (isinstance(error, StoppingError) and not admitted):
         return "rejected"

@@ -23,9 +23,9 @@ from cardioscan_client.gateway.metrics import Metrics
 from cardioscan_client.naming import page_name
 from cardioscan_client.page_queue import PageQueue
 from cardioscan_client.web.options import WebOptions
-from cardioscan_client.web.problems import STATUS_OF_FILE, Problem, problem_of
+from cardioscan_client.web.problems import FILE_ERROR_STATUS, Problem, problem_of
 from cardioscan_client.web.results import HeldPage
-from cardioscan_client.web.uploads import Budget, Upload, no_room
+from cardioscan_client.web.uploads import ArrivingBytes, Upload, no_room
 
 WAITING, WORKING, DONE, FAILED = "waiting", "working", "done", "failed"
 """States of a job, in order; ``failed`` is a fault of the server, not of the page."""
@@ -74,7 +74,7 @@ class Job:
         return page_name(self.upload.stem, self.page, self.n_pages)
 
     @property
-    def over(self) -> bool:
+    def finished(self) -> bool:
         """Whether it is done or has failed."""
         return self.state in (DONE, FAILED)
 
@@ -108,7 +108,7 @@ class Jobs:
 
     def __init__(self, digitizer: Digitizer, options: WebOptions, metrics: Metrics) -> None:
         self.digitizer, self.options, self.metrics = digitizer, options, metrics
-        self.arriving = Budget(options.max_held_bytes)
+        self.arriving = ArrivingBytes(options.max_held_bytes)
         self._jobs: dict[str, Job] = {}
         self._lock = threading.Lock()
         self._version = 0
@@ -166,11 +166,11 @@ class Jobs:
         """
         wanted = list(pages)
         self.sweep()
-        unfinished_bytes = len(upload.data) + sum(_size(job) for job in self._all() if not job.over)
+        unfinished_bytes = len(upload.data) + sum(_size(job) for job in self._all() if not job.finished)
         if not self._queue.has_room(len(wanted)) or unfinished_bytes > self.options.max_held_bytes:
-            trouble = no_room()
-            self.metrics.rejected.labels(trouble.code).inc()
-            raise trouble
+            refusal = no_room()
+            self.metrics.rejected.labels(refusal.code).inc()
+            raise refusal
         jobs = [Job(secrets.token_urlsafe(16), upload, page, n_pages, corners, pictures) for page in wanted]
         with self._lock:
             self._jobs |= {job.id: job for job in jobs}
@@ -235,12 +235,12 @@ class Jobs:
         """Forget results that nobody asked for in time, and the oldest ones where there are too many."""
         now = time.monotonic()
         with self._lock:
-            over = sorted((job for job in self._jobs.values() if job.over), key=lambda job: job.touched)
-            size = sum(_size(job) for job in over)
-            count = len(over)
-            for job in over:
-                old = now - job.touched > self.options.keep_s
-                if not old and count <= self.options.max_results and size <= self.options.max_held_bytes:
+            finished = sorted((job for job in self._jobs.values() if job.finished), key=lambda job: job.touched)
+            size = sum(_size(job) for job in finished)
+            count = len(finished)
+            for job in finished:
+                expired = now - job.touched > self.options.keep_s
+                if not expired and count <= self.options.max_results and size <= self.options.max_held_bytes:
                     break
                 del self._jobs[job.id]
                 size, count = size - _size(job), count - 1
@@ -307,7 +307,7 @@ class Jobs:
         job.touched = job.ended = time.monotonic()
         record = job.held.record
         reason = record.reasons[0].code if record.outcome is Outcome.REFUSED else ""
-        outcome = "invalid" if reason in STATUS_OF_FILE else record.outcome.value
+        outcome = "invalid" if reason in FILE_ERROR_STATUS else record.outcome.value
         self.metrics.count(outcome, reason, job.ended - job.made)
         self.metrics.count_stages(record)
         self._change(job, DONE)

@@ -101,11 +101,11 @@ def rest_routes(jobs: Jobs) -> APIRouter:
             held = await jobs.result(job)
         finally:
             jobs.forget(job.id)
-        trouble = refused_file(held.record)
-        if trouble is not None:
-            if trouble.code == RefusalCode.PAGE_NOT_FOUND.value:  # pages count from 0 inside
-                trouble.detail = f"The file has no page {page}; pages count from 1."
-            raise trouble
+        problem = refused_file(held.record)
+        if problem is not None:
+            if problem.code == RefusalCode.PAGE_NOT_FOUND.value:  # pages count from 0 inside
+                problem.detail = f"The file has no page {page}; pages count from 1."
+            raise problem
         if format == "json" or held.record.outcome is Outcome.REFUSED:
             return JSONResponse(await asyncio.to_thread(page_answer, held.record))
         return download(await asyncio.to_thread(record_file, held.record, format))
