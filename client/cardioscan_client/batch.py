@@ -59,11 +59,7 @@ def run_batch(
     """
     stems = unique_stems(files)
     queue = deque(PageJob(file, stem, options.page or 0) for file, stem in zip(files, stems, strict=True))
-
-    if jobs > 1:
-        outcomes = run_in_pool(queue, options, jobs, factory)
-    else:
-        outcomes = _run_here(queue, options, factory)
+    outcomes = run_in_pool(queue, options, jobs, factory) if jobs > 1 else _run_here(queue, options, factory)
     with contextlib.closing(outcomes):
         for job, result in outcomes:
             # Only the first page of a file tells how many there are; the others follow it at once.

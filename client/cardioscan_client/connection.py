@@ -1,7 +1,4 @@
-"""Reaching a Triton server over gRPC: its address and options, the channel, requests and answers, what failed.
-
-Nothing here waits or sends.
-"""
+"""Reaching a Triton server over gRPC: its address and options, the channel, the arguments of requests, what failed."""
 
 from __future__ import annotations
 
@@ -11,11 +8,11 @@ import re
 import socket
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cardioscan.backends.inference import Tensors
 from cardioscan.backends.specs import DIGITIZER, SPECS
@@ -24,7 +21,7 @@ from cardioscan_client.contract import TRITON_TYPES
 from cardioscan_client.deadline import Deadline
 from cardioscan_client.faults import Cause, classify, explain
 from cardioscan_client.shared_memory import Region
-from cardioscan_client.shared_tensors import SharedTensors, read_outputs, write_inputs
+from cardioscan_client.shared_tensors import SharedTensors, write_inputs
 from cardioscan_client.steps import Ask, Steps
 
 SharedMemory: TypeAlias = Literal["auto", "always", "never"]
@@ -140,8 +137,8 @@ def message_limit() -> int:
     return max(*sizes, DIGITIZER.max_bytes) + (1 << 20)
 
 
-def client_arguments(options: TritonOptions) -> dict[str, Any]:
-    """Arguments of tritonclient's ``InferenceServerClient``, the same for its synchronous and asyncio ones.
+def connect(options: TritonOptions, asynchronous: bool = False) -> tuple[Any, Any]:
+    """The module ``tritonclient.grpc``, or ``tritonclient.grpc.aio``, and its ``InferenceServerClient`` for a server.
 
     Raises:
         ServerUnavailableError: the address is none, or a certificate file does not exist.
@@ -153,7 +150,7 @@ def client_arguments(options: TritonOptions) -> dict[str, Any]:
         if file is not None and not Path(file).is_file():
             raise ServerUnavailableError(f"the certificate file {file} does not exist")
     try:
-        import tritonclient.grpc  # noqa: F401
+        module = import_module("tritonclient.grpc.aio" if asynchronous else "tritonclient.grpc")
     except ImportError as error:
         raise MissingDependencyError("tritonclient", "client", "Digitizing on a server") from error
     if options.token and not options.encrypted:
@@ -172,23 +169,24 @@ def client_arguments(options: TritonOptions) -> dict[str, Any]:
     ]
     if not options.compresses("answers"):
         channel.append(("grpc.compression_enabled_algorithms_bitset", 1))  # asks the server not to, either
-    return {
-        "url": options.address,
-        "ssl": options.encrypted,
-        "root_certificates": _text(options.ca_file),
-        "certificate_chain": _text(options.cert_file),
-        "private_key": _text(options.key_file),
-        "channel_args": channel,
-    }
+    return module, module.InferenceServerClient(
+        url=options.address,
+        ssl=options.encrypted,
+        root_certificates=_text(options.ca_file),
+        certificate_chain=_text(options.cert_file),
+        private_key=_text(options.key_file),
+        channel_args=channel,
+    )
+
+
+def time_arguments(deadline: Deadline) -> dict[str, Any]:
+    """Arguments of ``infer`` for the time left: in the server's queue (ecg_digitizer: and for the work), and in all."""
+    left = max(deadline.remaining(), 1e-3)
+    return {"timeout": max(1, int(left * _QUEUE_SHARE * 1e6)), "client_timeout": left}  # microseconds, seconds
 
 
 def infer_arguments(
-    client: Any,
-    model: str,
-    inputs: Tensors,
-    deadline: Deadline,
-    options: TritonOptions,
-    region: Region | None = None,
+    client: Any, model: str, inputs: Tensors, deadline: Deadline, options: TritonOptions, region: Region | None
 ) -> dict[str, Any]:
     """Arguments of ``infer`` for a request that has until ``deadline``.
 
@@ -210,24 +208,15 @@ def infer_arguments(
             given = client.InferInput(tensor.name, list(array.shape), TRITON_TYPES[tensor.dtype])
             given.set_data_from_numpy(array)
             tensors.append(given)
-    left = max(deadline.remaining(), 1e-3)
     return {
         "model_name": model,
         "inputs": tensors,
         "model_version": str(spec.version),
         "outputs": wanted,
         "headers": options.headers(),
-        "timeout": max(1, int(left * _QUEUE_SHARE * 1e6)),  # microseconds, in the server's queue
-        "client_timeout": left,  # seconds, in all
         "compression_algorithm": "deflate" if options.compresses("requests") and region is None else None,
+        **time_arguments(deadline),
     }
-
-
-def read_answer(model: str, inputs: Tensors, result: Any, region: Region | None = None) -> dict[str, NDArray[Any]]:
-    """The outputs of an ``InferResult`` by name, from its message or from the region of its request; read-only."""
-    if region is not None:
-        return read_outputs(model, inputs, region)
-    return {tensor.name: result.as_numpy(tensor.name) for tensor in SPECS[model].outputs}
 
 
 def health_questions(client: Any, deadline: Deadline, options: TritonOptions) -> Ask:

@@ -67,7 +67,7 @@ class EvaluationReport:
     def add(self, row: PageRow, predicted: NDArray[np.float64] | None, truth: NDArray[np.float64]) -> None:
         """Take one page (``each_page`` of ``cardioscan.evaluate.evaluation.evaluate_paths``)."""
         self._kept.append(_ScoredPage(row, predicted, truth))
-        if len(self._kept) >= 2 * self._pictures + 8:  # now and then, so that a large set does not pile up in memory
+        if len(self._kept) >= 2 * self._pictures + 8:  # so that a large set does not fill the memory
             self._keep_the_worst()
 
     def _keep_the_worst(self) -> None:

@@ -16,7 +16,14 @@ from cardioscan.errors import CardioscanError, ImageError, ModelContractError, R
 from cardioscan.options import PROFILES
 from cardioscan.page.template import LEADS, RECORD_SAMPLES
 from cardioscan.record import Calibration, EcgRecord, ModelUse, Outcome, Reason
-from cardioscan_client.connection import TritonOptions, check_ready, client_arguments, health_error, message_limit
+from cardioscan_client.connection import (
+    TritonOptions,
+    check_ready,
+    connect,
+    health_error,
+    message_limit,
+    time_arguments,
+)
 from cardioscan_client.contract import TRITON_TYPES, check_contract
 from cardioscan_client.deadline import Deadline, request_deadline
 from cardioscan_client.faults import Cause, classify, client_error
@@ -26,7 +33,6 @@ from cardioscan_client.triton_client import RetryingClient
 FileSource = str | os.PathLike[str] | bytes
 """A path, or the encoded bytes of a file."""
 
-_QUEUE_SHARE: Final = 0.9
 _MESSAGE_FRAME: Final = 1 << 16
 
 
@@ -59,11 +65,7 @@ class RemoteDigitizer(RetryingClient):
         super().__init__(server, rng)
         self.profile = profile
         self.max_bytes = DIGITIZER.max_bytes
-        arguments = client_arguments(self.options)
-        import tritonclient.grpc
-
-        self._grpc = tritonclient.grpc
-        self._client = tritonclient.grpc.InferenceServerClient(**arguments)
+        self._grpc, self._client = connect(self.options)
         try:
             run_steps(self._check_server(self._deadline()))
         except BaseException:
@@ -114,7 +116,6 @@ class RemoteDigitizer(RetryingClient):
         (tensor,) = DIGITIZER.inputs
         image = self._grpc.InferInput(tensor.name, [len(data)], TRITON_TYPES[tensor.dtype])
         image.set_data_from_numpy(np.frombuffer(data, np.uint8))
-        left = max(deadline.remaining(), 1e-3)
         return {
             "model_name": DIGITIZER.name,
             "inputs": [image],
@@ -122,8 +123,7 @@ class RemoteDigitizer(RetryingClient):
             "outputs": [self._grpc.InferRequestedOutput(tensor.name) for tensor in DIGITIZER.outputs],
             "headers": self.options.headers(),
             "parameters": {PAGE_PARAMETER: int(page), **({PROFILE_PARAMETER: self.profile} if self.profile else {})},
-            "timeout": max(1, int(left * _QUEUE_SHARE * 1e6)),  # microseconds, in the queue and then for the work
-            "client_timeout": left,  # seconds, in all
+            **time_arguments(deadline),
         }
 
     def _deadline(self) -> Deadline:

@@ -6,6 +6,7 @@ programs are run, in a folder where they find each other.
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import os
 import re
@@ -237,7 +238,7 @@ class TritonServer:
             f"--http-port={options.http_port}",
             f"--metrics-port={options.metrics_port}",
             f"--exit-timeout-secs={options.exit_timeout_s}",
-            "--disable-auto-complete-config",  # the configuration says all; what it forgets is an error
+            "--disable-auto-complete-config",  # what the configuration lacks is an error
             "--allow-gpu-metrics=false",
             "--pinned-memory-pool-byte-size=0",
             "--grpc-infer-response-compression-level=low",  # for clients that accept it: those on other machines
@@ -327,7 +328,7 @@ def _link_backends(triton: TritonInstallation, folder: Path) -> Path:
 
 
 def _shared_memory_options(options: ServerOptions) -> list[str]:
-    """Keep other machines from the shared memory of this one: whoever may register some can read all that is known."""
+    """Keep other machines from the shared memory of this one: a client that may register some can read all of it."""
     local = options.host in ("localhost", "::1") or options.host.startswith("127.")
     if local or any("shared-memory" in argument for argument in options.arguments):
         return []
@@ -373,14 +374,11 @@ def _children(pid: int) -> set[int]:
 def _stop_process(process: subprocess.Popen[bytes], timeout_s: float) -> None:
     """Ask the process to stop; kill it and its children where it does not, or where the wait is interrupted."""
     try:
-        if process.poll() is None:
-            process.send_signal(signal.SIGTERM)
-            process.wait(timeout_s)
-    except (subprocess.TimeoutExpired, KeyboardInterrupt):
-        pass
+        with contextlib.suppress(subprocess.TimeoutExpired, KeyboardInterrupt):
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+                process.wait(timeout_s)
     finally:
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)  # the backend's own processes too, should any be left
-        except ProcessLookupError:
-            pass
         process.wait()

@@ -3,10 +3,11 @@
 A region is a file in ``/dev/shm`` with the inputs of one request and room for its outputs; the server maps it once
 and gets only its name with each request. Regions are used again, and there are never more than a few.
 
-Who writes when is what matters: a request that was given up may still be running, and its answer would overwrite
-whatever the region holds then. So a region is used again only after an answer, or a rejection, has come; any other is
-thrown away. A region that its process left behind by crashing is recognised by its lock, which died with its owner,
-and removed by the next client.
+A request that was given up may still be running, and its answer would overwrite whatever the region holds then. So a
+region is used again only after an answer, or a rejection, has come; any other is thrown away.
+
+A region that a crashed process left behind is recognised by its lock, which ended with its owner; the next client
+removes it.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ class Region:
         space = os.statvfs(FOLDER)
         if space.f_bavail * space.f_frsize < size + _RESERVE:
             raise OSError(errno.ENOSPC, "too little shared memory is left", str(FOLDER))
-        # The process id is for people who wonder whose it is; in containers it says nothing.
+        # The process id tells a person whose region it is, though not across containers.
         self.name, self.size, self.registered = f"{PREFIX}{os.getpid()}-{uuid.uuid4().hex}", size, False
         path = FOLDER / self.name
         # For this user only: pages are patients' data.

@@ -75,7 +75,7 @@ class SharedTensors:
             self.enabled = yield from self._register(ask, region)
         if not self.enabled:
             self._pool.discard_all()
-        else:  # so the server looks at the same /dev/shm, and what is not there belongs to nobody
+        else:  # the server sees the same /dev/shm, so a region that is not there has no owner
             ownerless = [name for name in known if name.startswith(PREFIX) and not is_alive(name)]
             yield from self._unregister(ask, ownerless)
 

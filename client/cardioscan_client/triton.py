@@ -12,7 +12,7 @@ from cardioscan.backends.inference import Tensors, check_tensors
 from cardioscan.backends.specs import SPECS
 from cardioscan.imaging.images import ImageSource
 from cardioscan.pipeline import Digitization, Digitizer, DigitizerOptions
-from cardioscan_client.connection import TritonOptions, client_arguments, health_questions
+from cardioscan_client.connection import TritonOptions, connect, health_questions
 from cardioscan_client.deadline import Deadline, page_deadline, request_deadline
 from cardioscan_client.faults import client_error
 from cardioscan_client.shared_tensors import SharedTensors
@@ -47,11 +47,7 @@ class TritonBackend(NetworkClient):
 
     def __init__(self, server: str | TritonOptions, rng: np.random.Generator | None = None) -> None:
         super().__init__(server, rng)
-        arguments = client_arguments(self.options)
-        import tritonclient.grpc
-
-        self._grpc = tritonclient.grpc
-        self._client = tritonclient.grpc.InferenceServerClient(**arguments)
+        self._grpc, self._client = connect(self.options)
         # Also where nobody closes it: the server would keep what this process has registered.
         self._finalizer = weakref.finalize(self, _close, self._client, self._shared_tensors, self.options)
         try:

@@ -16,7 +16,7 @@ from cardioscan.errors import ServerUnavailableError, ServingError
 from cardioscan.imaging.images import ImageSource
 from cardioscan.pipeline import Digitization, Digitizer, DigitizerOptions, import_stages
 from cardioscan.record import EcgRecord
-from cardioscan_client.connection import client_arguments, health_questions
+from cardioscan_client.connection import connect, health_questions
 from cardioscan_client.deadline import Deadline, page_deadline, request_deadline
 from cardioscan_client.page_queue import PageQueue
 from cardioscan_client.steps import run_steps_async
@@ -40,11 +40,7 @@ class AsyncTritonBackend(NetworkClient):
     _sleep = staticmethod(asyncio.sleep)
 
     async def __aenter__(self) -> AsyncTritonBackend:
-        arguments = client_arguments(self.options)
-        import tritonclient.grpc.aio
-
-        self._grpc = tritonclient.grpc.aio
-        self._client = tritonclient.grpc.aio.InferenceServerClient(**arguments)
+        self._grpc, self._client = connect(self.options, asynchronous=True)
         try:
             await run_steps_async(self._check_server(request_deadline(self.options.request_timeout_s)))
         except BaseException:

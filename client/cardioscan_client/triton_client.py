@@ -22,7 +22,6 @@ from cardioscan_client.connection import (
     health_error,
     health_questions,
     infer_arguments,
-    read_answer,
 )
 from cardioscan_client.contract import check_contract
 from cardioscan_client.deadline import Deadline, request_deadline
@@ -36,6 +35,7 @@ from cardioscan_client.faults import (
     client_error,
     explain,
 )
+from cardioscan_client.shared_tensors import read_outputs
 from cardioscan_client.steps import Ask, Steps, with_retries
 
 T = TypeVar("T")
@@ -112,7 +112,7 @@ class RetryingClient:
                 raise reason from None
             yield partial(self._sleep, seconds)
 
-        # Whoever comes back may be another release, hence the whole check.
+        # The server that comes back may be of another release, hence the whole check.
         return with_retries(lambda: self._check_server(end), ServerUnavailableError, pause)
 
 
@@ -146,7 +146,9 @@ class NetworkClient(RetryingClient):
             with self._shared_tensors.lend(region):
                 arguments = infer_arguments(self._grpc, model, inputs, deadline, self.options, region)
                 result = yield partial(self._client.infer, **arguments)
-                return read_answer(model, inputs, result, region)
+                if region is not None:
+                    return read_outputs(model, inputs, region)
+                return {tensor.name: result.as_numpy(tensor.name) for tensor in SPECS[model].outputs}
 
         answer = yield from self._request(model, deadline, send)
         with self._lock:

@@ -142,7 +142,7 @@ def digitize(
         files = expand_inputs(paths)
         jobs = jobs or default_jobs(server is not None, files)
         options = replace(options, threads=max(1, available_cpus() // jobs))
-        # Nobody knows standard input by the path of its temporary file.
+        # Standard input is shown by its name, not by the path of its temporary file.
         shown = {printable(path): path.name if path == piped else printable(path) for path in files}
         output.mkdir(parents=True, exist_ok=True)
         for file, stem in zip(files, unique_stems(files), strict=True):

@@ -13,7 +13,7 @@ _PEM = click.Path(dir_okay=False, path_type=Path)
 _EMBEDDED_JOBS, _SERVED_JOBS = 1, 4
 _POLL_S = 2.0
 _RECONNECT_S = 5.0
-"""How long a page waits for a server that went away: its caller should hear of it soon, and can wait himself."""
+"""How long a page waits for a server that went away: its caller is told soon, and may wait himself."""
 
 
 @click.command()

@@ -48,8 +48,8 @@ class GatewayQueue(PageQueue):
     async def digitize(self, image: bytes, page: int, call: PageCall, even_if_full: bool = False) -> PageAnswer:
         """Digitize a page.
 
-        When the caller goes away (this coroutine is cancelled), or when its time is over, a page that waits is dropped,
-        and one in work ends before its next network; its thread counts as busy until then.
+        When its time is over or the caller is cancelled, a page that waits is dropped and one in work ends before its
+        next network; its thread counts as busy until then.
 
         Args:
             image: a whole file.

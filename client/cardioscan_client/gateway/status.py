@@ -90,9 +90,9 @@ def error_of(status: status_pb2.Status, address: str) -> CardioscanError:
         address: of the gateway, for the message.
     """
     code, info = _CODES.get(status.code, grpc.StatusCode.UNKNOWN), detail(status, error_details_pb2.ErrorInfo)
-    if code is grpc.StatusCode.INVALID_ARGUMENT and info is not None and info.domain == DOMAIN:
-        if info.reason in RefusalCode.__members__:
-            return ImageError(RefusalCode[info.reason], status.message)
+    from_gateway = info is not None and info.domain == DOMAIN
+    if code is grpc.StatusCode.INVALID_ARGUMENT and from_gateway and info.reason in RefusalCode.__members__:
+        return ImageError(RefusalCode[info.reason], status.message)
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED and info is None and "larger than max" in status.message:
         # From gRPC itself, which turns such messages away before the gateway sees them.
         return ImageError(RefusalCode.IMAGE_TOO_LARGE, f"{address} does not take files of this size: {status.message}")

@@ -8,8 +8,7 @@ import secrets
 import threading
 import time
 from collections.abc import Iterable, Sequence
-from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeoutError
+from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
@@ -119,12 +118,8 @@ class Jobs:
         """Drop what waits and wait for what is in work, for the time of grace at most; forget everything."""
         working = [job.future for job in self._all() if job.state == WORKING and job.future]
         self._queue.close()
-        end = time.monotonic() + self.options.grace_s
-        for future in working:
-            try:
-                future.result(max(0.0, end - time.monotonic()))
-            except FutureTimeoutError:
-                _LOG.warning("a page was still in work when the time of grace was over")
+        for _ in wait(working, self.options.grace_s).not_done:
+            _LOG.warning("a page was still in work when the time of grace was over")
         with self._lock:
             self._jobs.clear()
 
