@@ -14,7 +14,7 @@ from cardioscan.record import SHAPE, Calibration, EcgRecord, ModelUse, Outcome, 
 from cardioscan_client.gateway.v1 import digitizer_pb2 as pb
 
 _OUTCOMES: Final = {Outcome.DIGITIZED: pb.OUTCOME_DIGITIZED, Outcome.REFUSED: pb.OUTCOME_REFUSED}
-_OUTCOMES_BACK: Final = {number: outcome for outcome, number in _OUTCOMES.items()}
+_OUTCOME_OF_NUMBER: Final = {number: outcome for outcome, number in _OUTCOMES.items()}
 _LEADS: Final[dict[str, pb.LeadName]] = {name: getattr(pb, f"LEAD_NAME_{name.upper()}") for name in LEADS}
 
 
@@ -66,7 +66,7 @@ def from_message(message: pb.Record, name: str = "page", source: str | None = No
     Raises:
         InvalidRecordError: the message is none of a gateway of this release.
     """
-    if message.outcome not in _OUTCOMES_BACK:
+    if message.outcome not in _OUTCOME_OF_NUMBER:
         raise InvalidRecordError(f"the gateway sent an outcome that this client does not know: {message.outcome}")
     signals, confidence = np.full(SHAPE, np.nan), np.zeros(SHAPE, np.float32)
     rows = {number: row for row, number in enumerate(_LEADS.values())}
@@ -78,7 +78,7 @@ def from_message(message: pb.Record, name: str = "page", source: str | None = No
         name=name,
         signals=signals,
         confidence=confidence,
-        outcome=_OUTCOMES_BACK[message.outcome],
+        outcome=_OUTCOME_OF_NUMBER[message.outcome],
         reasons=tuple(Reason(reason.code, reason.message) for reason in message.reasons),
         source=source,
         source_category=message.source_category or None,
