@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cardioscan.page.template import LEADS, RECORD_SAMPLES
+from cardioscan.page.leads import LEADS, RECORD_SAMPLES
 from cardioscan.record import EcgRecord
 from cardioscan_client.naming import unique_stems
 from cardioscan_client.page_runner import (

@@ -26,12 +26,17 @@ from cardioscan.errors import MissingDependencyError
 from cardioscan.evaluate.clinical import ClinicalComparison
 from cardioscan.evaluate.evaluation import Evaluation, PageRow
 from cardioscan.evaluate.measure import PageScore
-from cardioscan.page.template import LEADS, SAMPLING_RATE_HZ
+from cardioscan.page.catalogue import find_layout
+from cardioscan.page.leads import LEADS, SAMPLING_RATE_HZ
+from cardioscan.page.scale import Scale
 from cardioscan.plots import plot_comparison
 from cardioscan_client.naming import printable
 from cardioscan_client.report import CLINICAL, clinical_rows, number, set_figures
 
 DEFAULT_PICTURES: Final = 50
+_LAYOUT: Final = find_layout("3x4+1")
+_SCALE: Final = Scale(25.0, 10.0)
+"""Truths say nothing of layout and scale: they are drawn as the standard sheet has them."""
 _OVERLAY_SIDE: Final = 1600
 """Longest side of an overlay in the report, px: fifty of them in full size would be hundreds of megabytes."""
 
@@ -181,7 +186,7 @@ def as_scored(predicted: NDArray[np.float64], truth: NDArray[np.float64], score:
 def plot_uri(predicted: NDArray[np.float64], truth: NDArray[np.float64], notes: Mapping[str, str]) -> str:
     """A data URI of ``plot_comparison``: a PNG of few colours, 100 kB where SVG takes 300 to 600."""
     drawn, picture = io.BytesIO(), io.BytesIO()
-    plot_comparison(predicted, truth, notes).savefig(
+    plot_comparison(predicted, truth, _LAYOUT, _SCALE, notes).savefig(
         drawn, format="png", dpi=_PLOT_DPI, pil_kwargs={"compress_level": 0}
     )
     few = Image.open(drawn).convert("RGB").quantize(_PLOT_COLOURS, Image.Quantize.MAXCOVERAGE)

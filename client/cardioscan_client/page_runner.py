@@ -22,6 +22,7 @@ from cardioscan.errors import (
     RefusalCode,
     ServerOverloadedError,
 )
+from cardioscan.formats import write_record
 from cardioscan.imaging.images import count_pages
 from cardioscan.pipeline import Digitization, Digitizer, DigitizerOptions, import_stages
 from cardioscan.plots import overlay_of
@@ -216,10 +217,10 @@ def write_page(
     files: list[Path] = []
     not_written: list[str] = []
     try:
-        files += record.write(options.directory, ALWAYS_WRITTEN)
+        files += write_record(record, options.directory, ALWAYS_WRITTEN)
         for name in options.formats if record.outcome is Outcome.DIGITIZED else ():
             try:
-                files += record.write(options.directory, (name,))
+                files += write_record(record, options.directory, (name,))
             except FormatError as error:  # a value that this format cannot hold
                 not_written.append(str(error))
         if options.overlay and details is not None and details.image is not None:

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from cardioscan.backends.specs import DIGITIZER, PAGE_PARAMETER, PROFILE_PARAMETER
 from cardioscan.errors import CardioscanError, ImageError, ModelContractError, RefusalCode
 from cardioscan.options import PROFILES
-from cardioscan.page.template import LEADS, RECORD_SAMPLES
+from cardioscan.page.layout import Layout
+from cardioscan.page.leads import LEADS, RECORD_SAMPLES
 from cardioscan.record import Calibration, EcgRecord, ModelUse, Outcome, Reason
 from cardioscan_client.connection import (
     TritonOptions,
@@ -194,6 +195,7 @@ def _record(name: str, answer: dict[str, NDArray[Any]]) -> EcgRecord:
         reasons=tuple(Reason(**reason) for reason in report["reasons"]),
         source=name,
         source_category=report["source_category"],
+        layout=None if report["layout"] is None else Layout.from_json_dict(report["layout"]),
         calibration=None if report["calibration"] is None else Calibration(**report["calibration"]),
         models=tuple(ModelUse(**model) for model in report["models"]),
         timings_s=report["timings_s"],

@@ -59,20 +59,9 @@ from cardioscan_client.commands._shared import (
     "--savgol/--no-savgol", "savitzky_golay", default=None, help="Smooth lightly (Savitzky-Golay).  [default: off]"
 )
 @click.option(
-    "--phase",
-    "phase_refinement",
-    type=click.Choice(["auto", "always", "never"]),
-    help="When to refine the paper's shape by the phase of its printed grid.  [default: auto, where needed]",
-)
-@click.option(
-    "--candidates",
-    type=click.Choice(["original", "preprocessed", "quality", "confidence"]),
-    help="Which pictures lead names and grid are looked for on; the last two try both.  [default: original]",
-)
-@click.option(
-    "--flip-tta",
-    type=click.Choice(["auto", "always", "never"]),
-    help="When to look for the lead names on the flipped page too.  [default: auto, where there is doubt]",
+    "--source-aware/--no-source-aware",
+    default=None,
+    help="Look at the picture preprocessed for its kind of capture too, and take the better.  [default: off]",
 )
 @click.option("--server", metavar="HOST:PORT", help="Run the networks on this server (see 'cardioscan serve').")
 @click.option(

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
 
+from cardioscan.arrays import Floats
 from cardioscan.errors import CardioscanError, ImageError, RefusalCode
-from cardioscan.imaging.geometry import Floats
 from cardioscan.imaging.images import count_pages
 from cardioscan.pipeline import Digitization, Digitizer
 from cardioscan.record import EcgRecord, Outcome, Reason

@@ -10,8 +10,8 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, Field
 
 from cardioscan.errors import EditError
-from cardioscan.evaluate.clinical import measure_clinical
 from cardioscan.locate.corners import checked_corners
+from cardioscan.postprocess.clinical import measure_clinical
 from cardioscan.postprocess.editing import edit_from_json
 from cardioscan.record import Outcome
 from cardioscan_client.web.jobs import Jobs

@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, Field
 
 from cardioscan.errors import RefusalCode
-from cardioscan.page.template import LEADS
+from cardioscan.page.leads import LEADS
 from cardioscan.record import EcgRecord, Outcome
 from cardioscan_client.web.jobs import Jobs
 from cardioscan_client.web.problems import MEDIA_TYPE, ProblemDocument, refused_file
