@@ -10,36 +10,36 @@ of processor times says anything.
 from __future__ import annotations
 
 import hashlib
-import inspect
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Final
+from unittest.mock import patch
 
 import click
 import numpy as np
 from numpy.typing import NDArray
 from rich.progress import track
 
-import cardioscan.run
-import cardioscan.waveform.decode
 from benchmarks.accuracy import Page, photographs, rendered_pages
 from benchmarks.common import data_option, report, signals_of
 from cardioscan import Digitizer, DigitizerOptions, EcgRecord
+from cardioscan.arrays import Floats
 from cardioscan.backends.inference import InferenceBackend, OnnxBackend, Tensors
-from cardioscan.backends.specs import SPECS
+from cardioscan.backends.specs import NAME_PLACES, RECTIFIER_WINDOW, SPECS
 from cardioscan.errors import PageRefusedError
-from cardioscan.evaluate.measure import PageScore, SetScore, compare, finite_or_none
-from cardioscan.locate.alignment import aligned_matrix, warp_to_aligned
+from cardioscan.evaluate.measure import PageScore, SetScore, compare
+from cardioscan.flatten.window import warp_to_window, window_matrix
+from cardioscan.imaging.images import load_image
+from cardioscan.locate.locate import locate
 from cardioscan.options import PROFILES
-from cardioscan.page.template import STANDARD_PAGE
-from cardioscan.run import PageRun
+from cardioscan.page.read_page import ReadPage
+from cardioscan.record import finite_or_none
 from cardioscan.synthesis.recipes import RECIPES
-from cardioscan.waveform import DecodedPage, DecodingOptions, decode_rows
-from cardioscan.waveform.pen import Floats, Stroke, undo_pen
+from cardioscan.waveform.pen import Stroke, undo_pen
 
 
 @dataclass(frozen=True)
@@ -48,47 +48,58 @@ class Variant:
 
     Attributes:
         options: fields of ``DigitizerOptions`` that differ from the default.
-        decoding: fields of ``DecodingOptions`` that differ.
-        pen: whether the pen is undone before the fit; else the middle of the stroke is taken.
-        aligned_scale: with a number, the picture is warped to the aligned frame first, at so many px for a px of that
-            frame, and everything is read from there: two warps.
+        constants: what stands in a module in place of what is there, by ``module:name``.
+        window_scale: with a number, the picture is warped to the grid rectifier's window first, at so many px for a px
+            of that window, and everything is read from there: two warps.
     """
 
     options: Mapping[str, Any] = field(default_factory=dict)
-    decoding: Mapping[str, Any] = field(default_factory=dict)
-    pen: bool = True
-    aligned_scale: float | None = None
+    constants: Mapping[str, Any] = field(default_factory=dict)
+    window_scale: float | None = None
+
+
+def middle_of_stroke(stroke: Stroke, radius: float) -> tuple[Floats, Floats, Floats]:
+    """Stands in for ``undo_pen``: the middle of the stroke's edges, the pen left as it is."""
+    x, _, torn = undo_pen(stroke, radius)
+    seen = np.flatnonzero(np.isfinite(stroke.top))
+    return x, np.interp(x, seen, stroke.centre[seen]), torn
+
+
+def no_outline(image: NDArray[np.uint8]) -> None:
+    """Stands in for ``find_outline``: no sheet is straightened."""
+
+
+def no_bars(pixels: NDArray[np.uint8], page: ReadPage) -> Floats:
+    """Stands in for ``measure_bars``: no bar is seen."""
+    return np.full(0 if page.bars is None else len(page.bars.x), np.nan)
 
 
 DEFAULT: Final = "default"
+_ROUNDS: Final = "cardioscan.waveform.fit:ROUNDS"
+_CONTRAST: Final = "cardioscan.waveform.pen:CONTRAST_PX"
 VARIANTS: Final[Mapping[str, Variant]] = {
     DEFAULT: Variant(),
-    "candidates preprocessed": Variant({"candidates": "preprocessed"}),
-    "candidates quality": Variant({"candidates": "quality"}),
-    "candidates confidence": Variant({"candidates": "confidence"}),
-    "flip_tta always": Variant({"flip_tta": "always"}),
-    "flip_tta never": Variant({"flip_tta": "never"}),
-    "straightening off": Variant({"straightening": False}),
-    "phase_refinement always": Variant({"phase_refinement": "always"}),
-    "line_refinement off": Variant({"line_refinement": False}),
+    "source_aware on": Variant({"source_aware": True}),
+    "straightening off": Variant(constants={"cardioscan.locate.search:find_outline": no_outline}),
+    "single lines off": Variant({"line_rounds": (0, 0)}),
     "lines only with the ink known": Variant({"line_rounds": (0, 2)}),
     "lines only before": Variant({"line_rounds": (2, 0)}),
-    "lines not faded": Variant({"line_fading": (0.0, 0.0)}),
-    "separators off": Variant({"separators": False}),
+    "lines not faded": Variant(constants={"cardioscan.waveform.extraction:FADING": (0.0, 0.0)}),
+    "bars off": Variant(constants={"cardioscan.layout.rows:measure_bars": no_bars}),
     "crossing off": Variant({"crossing": False}),
     "profile fast": Variant(PROFILES["fast"]),
-    "second_pass always": Variant({"second_pass": "always"}),
-    "second_pass never": Variant({"second_pass": "never"}),
-    "two warps": Variant(aligned_scale=1.0),
-    "two warps at full size": Variant(aligned_scale=1 / STANDARD_PAGE.aligned.scale),
-    "pen not undone": Variant(decoding={"rounds": 0}, pen=False),
-    "pen by discs alone": Variant(decoding={"rounds": 0}),
-    "contrast_px 3": Variant(decoding={"contrast_px": 3}),
-    "contrast_px 9": Variant(decoding={"contrast_px": 9}),
+    "second_look off": Variant({"second_look": False}),
+    "two warps": Variant(window_scale=1.0),
+    "two warps at full size": Variant(window_scale=1 / RECTIFIER_WINDOW.scale),
+    "pen not undone": Variant(constants={_ROUNDS: 0, "cardioscan.waveform.heights:undo_pen": middle_of_stroke}),
+    "pen by discs alone": Variant(constants={_ROUNDS: 0}),
+    "contrast over 3 px": Variant(constants={_CONTRAST: 3}),
+    "contrast over 9 px": Variant(constants={_CONTRAST: 9}),
     "einthoven off": Variant({"einthoven": False}),
     "savitzky_golay on": Variant({"savitzky_golay": True}),
 }
-"""The defaults: ``flip_tta`` and ``second_pass`` auto, one warp, five rounds of the fit, contrast over 5 px."""
+"""The defaults: a second look where nothing else tells ink from lines, one warp, five rounds of the fit, contrast over
+5 px."""
 
 
 def now() -> Floats:
@@ -141,77 +152,45 @@ class RememberingBackend:
 
 
 @contextmanager
-def decoding(variant: Variant) -> Iterator[None]:
-    """Let the pipeline decode as the variant says."""
-
-    def changed(*given: Any, **named: Any) -> DecodedPage:
-        call = inspect.signature(decode_rows).bind(*given, **named)
-        options = call.arguments.get("options") or DecodingOptions()
-        call.arguments["options"] = replace(options, **variant.decoding)
-        return decode_rows(*call.args, **call.kwargs)
-
+def changed(variant: Variant) -> Iterator[None]:
+    """Let the pipeline find the variant's constants."""
     with ExitStack() as changes:
-        if variant.decoding:
-            changes.enter_context(_replaced(cardioscan.run, "decode_rows", changed))
-        if not variant.pen:
-            changes.enter_context(_replaced(cardioscan.waveform.decode, "undo_pen", middle_of_stroke))
+        for place, value in variant.constants.items():
+            module, name = place.split(":")
+            changes.enter_context(patch.object(import_module(module), name, value))
         yield
 
 
-@contextmanager
-def _replaced(module: ModuleType, name: str, function: Any) -> Iterator[None]:
-    before = getattr(module, name)
-    setattr(module, name, function)
-    try:
-        yield
-    finally:
-        setattr(module, name, before)
-
-
-def middle_of_stroke(stroke: Stroke, radius: float) -> tuple[Floats, Floats, Floats]:
-    """Stands in for ``undo_pen``: the middle of the stroke's edges, the pen left as it is."""
-    x, _, torn = undo_pen(stroke, radius)
-    seen = np.flatnonzero(np.isfinite(stroke.top))
-    return x, np.interp(x, seen, stroke.centre[seen]), torn
-
-
-def aligned_picture(digitizer: Digitizer, page: Page, scale: float) -> NDArray[np.uint8] | EcgRecord:
-    """The page's picture warped to the aligned frame enlarged ``scale`` times; the refused record where none is found.
+def picture_in_window(image: NDArray[np.uint8], backend: InferenceBackend, scale: float) -> NDArray[np.uint8] | None:
+    """A picture warped to the rectifier's window enlarged ``scale`` times; None where no page is found in it.
 
     It is digitized as a picture of its own: what two warps lose is resolution and a second interpolation.
     """
-    run = PageRun(digitizer.backend, digitizer.options, page.name)
     try:
-        run.read(page.source, 0)
-        run.align()
-    except PageRefusedError as error:
-        return run.refuse(error).record
-    assert run.image is not None
-    frame = run.template.aligned
+        located = locate(image, backend, NAME_PLACES)
+    except PageRefusedError:
+        return None
+    window = RECTIFIER_WINDOW
     larger = replace(
-        run.template,
-        aligned=replace(
-            frame,
-            width=round(frame.width * scale),
-            height=round(frame.height * scale),
-            scale=frame.scale * scale,
-            offset_x=frame.offset_x * scale,
-            offset_y=frame.offset_y * scale,
-        ),
+        window,
+        width=round(window.width * scale),
+        height=round(window.height * scale),
+        scale=window.scale * scale,
+        offset_x=window.offset_x * scale,
+        offset_y=window.offset_y * scale,
     )
-    return warp_to_aligned(run.image, aligned_matrix(run.homography, larger), larger)
+    return warp_to_window(image, window_matrix(located.homography, larger), larger)
 
 
 def digitize(backend: RememberingBackend, options: DigitizerOptions, variant: Variant, page: Page) -> EcgRecord:
     """Digitize a page as a variant does."""
     digitizer = Digitizer(backend, replace(options, **variant.options))
     source = page.source
-    if variant.aligned_scale is not None:
-        picture = aligned_picture(digitizer, page, variant.aligned_scale)
-        if isinstance(picture, EcgRecord):
-            return picture
-        source = picture
-    with decoding(variant):
+    if variant.window_scale is not None:
+        image = np.asarray(load_image(source, 0, options.limits).pixels)
+        picture = picture_in_window(image, backend, variant.window_scale)
+        source = source if picture is None else picture
+    with changed(variant):
         return digitizer.digitize(source)
 
 

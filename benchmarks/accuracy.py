@@ -19,10 +19,11 @@ from benchmarks.clinical import clinical_rows
 from benchmarks.common import arithmetic_option, data_option, report, signals_of
 from cardioscan import Digitizer, DigitizerOptions, EcgRecord
 from cardioscan.evaluate.clinical import compare_clinical
-from cardioscan.evaluate.evaluation import agreement, compare, read_truth
-from cardioscan.evaluate.measure import PageScore, SetScore, finite_or_none
+from cardioscan.evaluate.evaluation import read_truth
+from cardioscan.evaluate.measure import PageScore, SetScore, agreement, compare
 from cardioscan.options import PROFILES
 from cardioscan.plots import overlay_of
+from cardioscan.record import finite_or_none
 from cardioscan.synthesis.dataset import RenderedPage, render_page
 from cardioscan.synthesis.recipes import RECIPES
 from cardioscan.synthesis.signals import open_signals, split_records

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cardioscan.evaluate.clinical import ClinicalComparison, ClinicalSummary
-from cardioscan.evaluate.measure import finite_or_none
+from cardioscan.record import finite_or_none
 
 # Name, unit and the factor that takes the measure to that unit: two decimals must be enough.
 MEASURES = {

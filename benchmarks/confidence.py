@@ -19,9 +19,9 @@ from rich.progress import track
 from benchmarks.accuracy import Page, photographs, rendered_pages
 from benchmarks.common import ROOT, data_option, report, signals_of
 from cardioscan import Digitizer, DigitizerOptions
-from cardioscan.evaluate.evaluation import compare
+from cardioscan.evaluate.measure import compare
 from cardioscan.page.leads import LEADS
-from cardioscan.postprocess.confidence import GOOD_DB, fit_logistic, released_model, reliability
+from cardioscan.postprocess.confidence import GOOD_DB, calibration_table, fit_logistic, released_model
 from cardioscan.synthesis.recipes import RECIPES
 
 FIT_SEED, MEASURE_SEED = 7, 11
@@ -32,8 +32,8 @@ Leads = tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.float64]]
 
 
 def leads_of(digitizer: Digitizer, pages: Iterator[Page], total: int, title: str) -> Leads:
-    """Features (n, 9), whether each lead is good (n,), and the page's certainty (n,), of all leads that were read."""
-    features, good, certainty = [], [], []
+    """Features (n, 9), whether each lead is good (n,), and the page's confidence (n,), of all leads read."""
+    features, good, page_confidence = [], [], []
     for page in track(pages, title, total=total):
         details = digitizer.digitize_with_details(page.source)
         if details.lead_features is None:
@@ -43,8 +43,8 @@ def leads_of(digitizer: Digitizer, pages: Iterator[Page], total: int, title: str
             if np.isfinite(row).all() and lead in score.leads:
                 features.append(row)
                 good.append(score.leads[lead].snr_db >= GOOD_DB)
-                certainty.append(details.certainty)
-    return np.array(features), np.array(good, bool), np.array(certainty)
+                page_confidence.append(details.page_confidence)
+    return np.array(features), np.array(good, bool), np.array(page_confidence)
 
 
 @click.command()
@@ -67,7 +67,7 @@ def main(data: Path, count: int, sets: str, fit: bool, models: Path | None, plot
             parts.append(leads_of(digitizer, rendered_pages(name, count, signals_of(data), seed, first), count, name))
     features = np.concatenate([part[0] for part in parts if len(part[0])])
     good = np.concatenate([part[1] for part in parts])
-    certainty = np.concatenate([part[2] for part in parts])
+    page_confidence = np.concatenate([part[2] for part in parts])
     model = fit_logistic(features, good) if fit else released_model()
     if fit:
         content = {
@@ -77,9 +77,9 @@ def main(data: Path, count: int, sets: str, fit: bool, models: Path | None, plot
         path = ROOT / "cardioscan" / "postprocess" / "confidence.json"
         path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
         click.echo(f"Wrote {path}", err=True)
-    rows = reliability(model(features) * certainty, good, EDGES)
+    rows = calibration_table(model(features) * page_confidence, good, EDGES)
     report("confidence", f"Leads by confidence, and the share above {GOOD_DB:.0f} dB", rows)
-    sure = model(features) * certainty > 0.9
+    sure = model(features) * page_confidence > 0.9
     share = f"{good[sure].mean():.1%}" if sure.any() else "-"
     click.echo(f"{int(sure.sum())} of {len(good)} leads above 0.9; above {GOOD_DB:.0f} dB of these: {share}")
     if plot is not None:

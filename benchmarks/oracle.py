@@ -17,13 +17,10 @@ from scipy.interpolate import CubicSpline
 from scipy.ndimage import gaussian_filter1d, maximum_filter1d, minimum_filter1d
 from scipy.optimize import least_squares
 
+from cardioscan.arrays import Floats, Mask
 from cardioscan.evaluate.measure import compare
 from cardioscan.page.leads import LEAD_INDEX, LEADS, SAMPLING_RATE_HZ
-from cardioscan.page.template import STANDARD_PAGE, LeadSegment, PageTemplate
-from cardioscan.waveform.decode import segment_samples
-
-Floats = NDArray[np.float64]
-Mask = NDArray[np.bool_]
+from cardioscan.page.read_page import ReadPage, Segment
 
 KNOT_S: Final = 0.6
 """Distance of the knots of a piecewise linear time base or baseline, s: three 5 mm squares of paper."""
@@ -129,9 +126,9 @@ def correct_time_base(pred: Floats, truth: Floats, knot_s: float | None = None) 
     return _kept_where_better(pred, truth, corrected)
 
 
-def correct_row_confusion(pred: Floats, truth: Floats, template: PageTemplate = STANDARD_PAGE) -> Floats:
+def correct_row_confusion(pred: Floats, truth: Floats, page: ReadPage) -> Floats:
     """Put the truth in place of readings of another row's trace, and of 10 ms on both sides of each."""
-    return _replaced_by_truth(pred, truth, find_row_confusion(pred, truth, template).samples)
+    return _replaced_by_truth(pred, truth, find_row_confusion(pred, truth, page).samples)
 
 
 def correct_outliers(pred: Floats, truth: Floats) -> Floats:
@@ -139,9 +136,9 @@ def correct_outliers(pred: Floats, truth: Floats) -> Floats:
     return _replaced_by_truth(pred, truth, outliers(pred, truth))
 
 
-def correct_all(pred: Floats, truth: Floats, template: PageTemplate = STANDARD_PAGE) -> Floats:
+def correct_all(pred: Floats, truth: Floats, page: ReadPage) -> Floats:
     """Apply all: rows, piecewise linear time base, baseline, gain, outliers. Small errors of the trace stay."""
-    corrected = correct_time_base(correct_row_confusion(pred, truth, template), truth, KNOT_S)
+    corrected = correct_time_base(correct_row_confusion(pred, truth, page), truth, KNOT_S)
     return correct_outliers(correct_gain(correct_baseline(corrected, truth), truth), truth)
 
 
@@ -156,7 +153,7 @@ def outliers(pred: Floats, truth: Floats) -> Mask:
     return np.isfinite(apart) & (apart > _OUTLIER_MV)
 
 
-def find_row_confusion(pred: Floats, truth: Floats, template: PageTemplate = STANDARD_PAGE) -> RowConfusion:
+def find_row_confusion(pred: Floats, truth: Floats, page: ReadPage) -> RowConfusion:
     """Find readings that were taken from another row's trace.
 
     A sample is confused if it is an outlier (:func:`outliers`) and within 0.1 mV of the other trace on paper at that
@@ -166,16 +163,16 @@ def find_row_confusion(pred: Floats, truth: Floats, template: PageTemplate = STA
     Args:
         pred: (12, N) mV, NaN unread.
         truth: (12, N) mV, NaN where not printed.
-        template: tells which traces are in other rows at the same time, and how far apart the rows are.
+        page: tells which traces are in other rows at the same time, and how far apart the rows are.
     """
     samples = np.zeros(truth.shape, bool)
     leads = []
     printed = np.isfinite(truth)
     level = pred - _median_offset_mv(pred, truth, samples)[:, None]
     off_own = outliers(pred, truth)
-    for segment in _read_segments(template):
+    for segment in _read_segments(page):
         row = LEAD_INDEX[segment.lead]
-        others = _other_traces(segment, truth, template)
+        others = _other_traces(segment, truth, page)
         for gap_mv, trace in others:
             samples[row] |= off_own[row] & (_distance_outside_mv(level[row], trace + gap_mv) < _ON_TRACE_MV)
         rest = printed[row] & ~samples[row]
@@ -201,32 +198,32 @@ def _fits_better(row: int, pred: Floats, other: Floats, own: Floats) -> bool:
     return fits[0].rmse_mv < fits[1].rmse_mv and fits[0].r > fits[1].r
 
 
-def _read_segments(template: PageTemplate) -> list[LeadSegment]:
+def _read_segments(page: ReadPage) -> list[Segment]:
     """The segment that each lead is read from: its longest."""
-    longest: dict[str, LeadSegment] = {}
-    for segment in template.segments:
+    longest: dict[str, Segment] = {}
+    for segment in page.segments:
         known = longest.get(segment.lead)
         if known is None or segment.x_end - segment.x_start > known.x_end - known.x_start:
             longest[segment.lead] = segment
     return list(longest.values())
 
 
-def _other_traces(segment: LeadSegment, truth: Floats, template: PageTemplate) -> list[tuple[float, Floats]]:
+def _other_traces(segment: Segment, truth: Floats, page: ReadPage) -> list[tuple[float, Floats]]:
     """For every other row: the height of its zero line above the segment's, mV, and its trace (N,) at that time."""
-    start, stop = segment_samples(segment, template)
+    start, stop = page.samples(segment)
     found = []
-    for row in range(template.n_rows):
+    for row in range(page.n_rows):
         if row == segment.row:
             continue
         trace = np.full(truth.shape[1], np.nan)
-        for other in template.row_segments(row):
-            first, last = segment_samples(other, template)
+        for other in page.row_segments(row):
+            first, last = page.samples(other)
             a, b = max(start, first), min(stop, last)
             # A lead that is printed twice may be read from either row.
             if a < b and other.lead != segment.lead:
                 trace[a:b] = truth[LEAD_INDEX[other.lead], a:b]
         if np.isfinite(trace).any():
-            gap = (template.zero_mv_y[segment.row] - template.zero_mv_y[row]) / template.px_per_mv
+            gap = (page.zero_y[segment.row] - page.zero_y[row]) / page.scale.px_per_mv
             found.append((gap, trace))
     return found
 

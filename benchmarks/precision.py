@@ -26,7 +26,8 @@ from benchmarks.half import rounded
 from cardioscan import Digitizer, DigitizerOptions
 from cardioscan.backends.inference import InferenceBackend, OnnxBackend, Tensors
 from cardioscan.backends.specs import SPECS, find_model_file
-from cardioscan.evaluate.measure import compare, finite_or_none
+from cardioscan.evaluate.measure import compare
+from cardioscan.record import finite_or_none
 from cardioscan.synthesis.recipes import RECIPES
 from cardioscan_export.variants import make_variant
 

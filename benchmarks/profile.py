@@ -24,6 +24,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import click
 import psutil
@@ -33,7 +34,7 @@ from pyinstrument.renderers import HTMLRenderer, SpeedscopeRenderer
 
 from benchmarks.common import RESULTS, ROOT, report
 from cardioscan import Digitizer, DigitizerOptions, pipeline
-from cardioscan.run import PageRun
+from cardioscan.stopwatch import Stopwatch
 
 SAMPLE_S = 0.002
 
@@ -83,16 +84,16 @@ class Ledger:
             spent.peak_bytes = max(spent.peak_bytes, resident)
 
 
-def measured_run(ledger: Ledger) -> type[PageRun]:
-    """``PageRun`` that keeps the ledger beside its own timings."""
+def measured_stopwatch(ledger: Ledger) -> type[Stopwatch]:
+    """``Stopwatch`` that keeps the ledger beside its own timings."""
 
-    class MeasuredRun(PageRun):
+    class MeasuredStopwatch(Stopwatch):
         @contextlib.contextmanager
-        def _timed(self, stage: str) -> Iterator[None]:
-            with ledger.stage(stage), super()._timed(stage):
+        def __call__(self, name: str) -> Iterator[None]:
+            with ledger.stage(name), super().__call__(name):
                 yield
 
-    return MeasuredRun
+    return MeasuredStopwatch
 
 
 @contextlib.contextmanager
@@ -152,9 +153,7 @@ def main(images: tuple[Path, ...], threads: int, address: str | None, top: int) 
             backend = stack.enter_context(TritonBackend(TritonOptions(address)))
         digitizer = Digitizer(backend, DigitizerOptions(threads=threads))
         digitizer.digitize(pages[0])
-        original = pipeline.PageRun
-        stack.callback(setattr, pipeline, "PageRun", original)
-        pipeline.PageRun = measured_run(ledger)  # type: ignore[misc]
+        stack.enter_context(patch.object(pipeline, "Stopwatch", measured_stopwatch(ledger)))
         with watched(ledger), profiler:
             for page in pages:
                 with ledger.stage("between"):

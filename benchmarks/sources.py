@@ -15,10 +15,11 @@ from rich.progress import track
 
 from benchmarks.accuracy import renderings
 from benchmarks.common import data_option, report, signals_of
+from cardioscan.backends.ask import ask
 from cardioscan.backends.inference import OnnxBackend
 from cardioscan.imaging.images import load_image
-from cardioscan.run import SURE_CATEGORY, thumbnail_planes
 from cardioscan.sources import CATEGORIES
+from cardioscan.sources.classifier import SURE_CATEGORY, thumbnail
 from cardioscan.synthesis.recipes import RECIPES
 
 CODES = tuple(category.code for category in CATEGORIES)
@@ -72,17 +73,17 @@ def main(data: Path, count: int, models: Path | None) -> None:
     """Measure the source classifier and print the matrix."""
     backend = OnnxBackend(models)
 
-    def ask(image: NDArray[np.uint8]) -> NDArray[np.float64]:
-        answer = backend.infer("source_classifier", {"thumbnail": thumbnail_planes(image)})
+    def probabilities(image: NDArray[np.uint8]) -> NDArray[np.float64]:
+        answer = ask(backend, "source_classifier", thumbnail(image))
         return np.asarray(answer["source_probability"][0], np.float64)
 
     told: dict[str, list[NDArray[np.float64]]] = {}
     for recipe in RECIPES:
         for _, page in track(renderings(recipe, count, signals_of(data)), recipe, total=count):
-            told.setdefault(recipe, []).append(ask(page.image))
+            told.setdefault(recipe, []).append(probabilities(page.image))
     report("sources", "Source classifier, rendered pages", [summary(told)])
     for name, path in real_pages(data):
-        told.setdefault(name, []).append(ask(np.asarray(load_image(path).pixels)))
+        told.setdefault(name, []).append(probabilities(np.asarray(load_image(path).pixels)))
     report("sources-matrix", "Likeliest category by set", confusion_rows(told))
 
 

@@ -8,9 +8,8 @@ corrects one fault of the digitized signals at a time; the tables show what a pa
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -35,16 +34,24 @@ from benchmarks.oracle import (
     outliers,
 )
 from cardioscan import Digitizer, DigitizerOptions, EcgRecord
-from cardioscan.backends.inference import Tensors
+from cardioscan.arrays import Floats
+from cardioscan.backends.inference import InferenceBackend, Tensors
+from cardioscan.backends.specs import NAME_PLACES
 from cardioscan.errors import PageRefusedError
-from cardioscan.evaluate.measure import PageScore, SetScore, compare, finite_or_none
+from cardioscan.evaluate.measure import PageScore, SetScore, compare
+from cardioscan.flatten.first_lattice import FirstLattice
+from cardioscan.flatten.flatten import Flattened, flatten_by
 from cardioscan.flatten.page_map import PageMap
 from cardioscan.imaging.geometry import homography_dlt
-from cardioscan.run import PageRun
+from cardioscan.locate.locate import Located
+from cardioscan.page.reference import REFERENCE_PAGE
+from cardioscan.postprocess.read import Read
+from cardioscan.record import Reason, finite_or_none
+from cardioscan.stages import Stage, onward, record_of
+from cardioscan.stopwatch import Stopwatch
 from cardioscan.synthesis.dataset import RenderedPage
 from cardioscan.synthesis.recipes import RECIPES
 
-Floats = NDArray[np.float64]
 Row = dict[str, object]
 
 STAGES: Final = ("as is", "true alignment", "true lattice", "true coverage", "both")
@@ -78,83 +85,60 @@ def true_coverage(rendered: RenderedPage, nodes: Floats) -> NDArray[np.uint8]:
     Returns:
         (rows, height, width) uint8.
     """
-    template = rendered.page.template
-    full = rendered.geometry.to_page(np.stack(PageMap.of(nodes, template).dense(), axis=-1)).astype(np.float32)
+    dense = np.stack(PageMap.of(nodes, rendered.page.printed.sheet).dense(), axis=-1)
+    full = rendered.geometry.to_page(dense).astype(np.float32)
     return np.stack([cv2.remap(row, full, None, cv2.INTER_LINEAR) for row in rendered.page.coverage()])
 
 
 def lattice_error_px(nodes: Floats, rendered: RenderedPage) -> float:
     """Median distance of a lattice from the true one where the traces are, px of the reference frame."""
-    template = rendered.page.template
-    true = rendered.geometry.to_image(template.lattice())
-    scale = float(np.median(np.linalg.norm(np.diff(true, axis=1), axis=-1))) / template.grid_pitch
+    sheet = rendered.page.printed.sheet
+    true = rendered.geometry.to_image(sheet.lattice())
+    scale = float(np.median(np.linalg.norm(np.diff(true, axis=1), axis=-1))) / sheet.pitch
     return float(np.median(np.linalg.norm(nodes - true, axis=-1)[_FIRST_LINE:])) / scale
 
 
 def stage_records(digitizer: Digitizer, rendered: RenderedPage) -> tuple[dict[str, EcgRecord], Floats | None]:
     """Digitize a rendered page once for each of ``STAGES``; also gives the lattice (44, 57, 2) found as it is."""
-    true_nodes = rendered.geometry.to_image(rendered.page.template.lattice())
-    opened = PageRun(digitizer.backend, digitizer.options, rendered.recipe)
-    opened.read(rendered.image, 0)
-    opened.classify()
-
-    as_is = _branch(opened)
-    records = {"as is": _through(as_is, "align", "rectify", "extract")}
-
-    aligned = with_alignment(opened, rendered)
-    records["true alignment"] = _through(_branch(aligned), "rectify", "extract")
-
-    flat = with_lattice(aligned, true_nodes)
-    records["true lattice"] = _through(_branch(flat), "extract")
-
-    known = None if as_is.nodes is None else with_coverage(with_lattice(as_is, as_is.nodes), rendered)
-    records["true coverage"] = records["as is"] if known is None else _through(known, "extract")
-    records["both"] = _through(with_coverage(flat, rendered), "extract")
-    return records, as_is.nodes
+    as_is = digitizer.digitize_with_details(rendered.image)
+    aligned = true_alignment(rendered)
+    flat = true_lattice(aligned, rendered)
+    records = {
+        "as is": as_is.record,
+        "true alignment": _record_from(aligned, digitizer.backend, digitizer.options),
+        "true lattice": _record_from(flat, digitizer.backend, digitizer.options),
+        "true coverage": as_is.record,
+        "both": _record_from(flat, KnownCoverage(true_coverage(rendered, flat.nodes)), digitizer.options),
+    }
+    if as_is.lattice is not None:
+        held = flatten_by(aligned, flat.sheet, FirstLattice(as_is.lattice, 1.0, 1.0, {}), 0)
+        known = KnownCoverage(true_coverage(rendered, as_is.lattice))
+        records["true coverage"] = _record_from(held, known, digitizer.options)
+    return records, as_is.lattice
 
 
-def with_alignment(run: PageRun, rendered: RenderedPage) -> PageRun:
-    """The run with the lead names where they are and the page's homography fitted to its true lattice."""
-    template, to_image = rendered.page.template, rendered.geometry.to_image
-    aligned = _branch(run)
-    nodes = template.lattice().reshape(-1, 2)
-    aligned.homography = homography_dlt(nodes, to_image(nodes))
-    aligned.labels = np.column_stack([[label.class_id for label in template.labels], to_image(template.label_points())])
-    return aligned
+def true_alignment(rendered: RenderedPage) -> Located:
+    """A rendered page located by its true lattice and the lead names where they are."""
+    to_image, nodes = rendered.geometry.to_image, NAME_PLACES.sheet.lattice().reshape(-1, 2)
+    classes = [label.class_id for label in NAME_PLACES.classes]
+    names = np.column_stack([classes, to_image(NAME_PLACES.points())])
+    return Located(rendered.image, homography_dlt(nodes, to_image(nodes)), names, False, {})
 
 
-def with_lattice(run: PageRun, nodes: Floats) -> PageRun:
-    """The run with the page flattened by this lattice, which no later stage will move."""
-    held = _branch(run)
-    held.options = replace(held.options, phase_refinement="never", line_refinement=False, second_pass="never")
-    held.nodes = held.base = nodes
-    held._flatten()
-    return held
+def true_lattice(located: Located, rendered: RenderedPage) -> Flattened:
+    """A located page flattened by its true lattice."""
+    sheet = rendered.page.printed.sheet
+    return flatten_by(located, sheet, FirstLattice(rendered.geometry.to_image(sheet.lattice()), 1.0, 1.0, {}), 0)
 
 
-def with_coverage(run: PageRun, rendered: RenderedPage) -> PageRun:
-    """The run with an extractor that knows the page, on the lattice at hand."""
-    assert run.nodes is not None
-    known = _branch(run)
-    known.backend = KnownCoverage(true_coverage(rendered, run.nodes))
-    return known
-
-
-def _branch(run: PageRun) -> PageRun:
-    """A run that goes on from here without changing this one."""
-    branch = copy.copy(run)
-    branch.diagnostics, branch.timings = dict(run.diagnostics), dict(run.timings)
-    return branch
-
-
-def _through(run: PageRun, *stages: str) -> EcgRecord:
-    """Take a run through stages to its record; a page that a stage refuses gives the refused record."""
+def _record_from(stage: Stage, backend: InferenceBackend, options: DigitizerOptions) -> EcgRecord:
+    """Take a page from one stage on to its record; a page that a stage refuses gives the refused record."""
     try:
-        for stage in stages:
-            getattr(run, stage)()
-        return run.finish().record
+        *_, done = onward(stage, backend, options, Stopwatch())
     except PageRefusedError as error:
-        return run.refuse(error).record
+        return EcgRecord.refused("page", (Reason.from_error(error),))
+    assert isinstance(done, Read)
+    return record_of(done, {"name": "page"}, {})
 
 
 def signal_scores(pred: Floats, truth: Floats) -> dict[str, PageScore]:
@@ -165,9 +149,9 @@ def signal_scores(pred: Floats, truth: Floats) -> dict[str, PageScore]:
         "straight time": correct_time_base(pred, truth),
         "bent time": correct_time_base(pred, truth, KNOT_S),
         "bent level": correct_baseline(pred, truth),
-        "rows": correct_row_confusion(pred, truth),
+        "rows": correct_row_confusion(pred, truth, REFERENCE_PAGE),
         "trace": correct_outliers(pred, truth),
-        "all": correct_all(pred, truth),
+        "all": correct_all(pred, truth, REFERENCE_PAGE),
     }
     return {name: compare(signals, truth) for name, signals in corrected.items()}
 
@@ -180,7 +164,7 @@ def page_row(name: str, scores: Mapping[str, PageScore]) -> Row:
 def size_row(name: str, pred: Floats, truth: Floats) -> Row:
     """How large the faults of a page are: shares of its printed samples, medians over its leads."""
     leads = [lead for lead in compare(pred, truth).leads.values() if np.isfinite(lead.lag_s)]
-    confusion = find_row_confusion(pred, truth)
+    confusion = find_row_confusion(pred, truth, REFERENCE_PAGE)
     return {
         "page": name,
         "leads of other rows": len(confusion.leads),

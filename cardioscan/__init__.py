@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from cardioscan.errors import CardioscanError as CardioscanError
     from cardioscan.errors import PageRefusedError as PageRefusedError
     from cardioscan.errors import RefusalCode as RefusalCode
-    from cardioscan.evaluate.evaluation import compare as compare
+    from cardioscan.evaluate.measure import compare as compare
+    from cardioscan.formats import write_record as write_record
     from cardioscan.imaging.images import load_image as load_image
     from cardioscan.options import DigitizerOptions as DigitizerOptions
     from cardioscan.page.catalogue import find_layout as find_layout
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from cardioscan.page.scale import Scale as Scale
     from cardioscan.page.sheet import Sheet as Sheet
     from cardioscan.pipeline import Digitizer as Digitizer
+    from cardioscan.plots import plot_record as plot_record
     from cardioscan.record import Digitization as Digitization
     from cardioscan.record import EcgRecord as EcgRecord
     from cardioscan.record import Outcome as Outcome
@@ -37,8 +39,10 @@ _HOME: Final = {
     "CardioscanError": "errors",
     "PageRefusedError": "errors",
     "RefusalCode": "errors",
-    "compare": "evaluate.evaluation",
+    "compare": "evaluate.measure",
     "load_image": "imaging.images",
+    "plot_record": "plots",
+    "write_record": "formats",
     "LEADS": "page.leads",
     "Layout": "page.layout",
     "ReadPage": "page.read_page",

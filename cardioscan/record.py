@@ -8,9 +8,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from enum import Enum
 from functools import cached_property
-from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,10 +20,6 @@ from cardioscan.page.layout import Layout
 from cardioscan.page.leads import LEAD_INDEX, LEADS, RECORD_SAMPLES, SAMPLING_RATE_HZ
 from cardioscan.page.read_page import ReadPage
 from cardioscan.page.scale import Scale, Source
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 SHAPE: Final = (len(LEADS), RECORD_SAMPLES)
 """Shape of ``signals`` and ``confidence``: (12, 5000)."""
@@ -284,18 +279,6 @@ class EcgRecord:
             "diagnostics": dict(self.diagnostics),
         }
 
-    def write(self, directory: str | Path, formats: Sequence[str] = ("csv", "json")) -> list[Path]:
-        """Write this record to ``directory`` and return the files written; see ``cardioscan.formats``."""
-        from cardioscan.formats import write_record
-
-        return write_record(self, directory, formats)
-
-    def plot(self, ax: Axes | None = None) -> Figure:
-        """Draw the standard sheet with matplotlib (extra ``plot``); see ``cardioscan.plots.plot_record``."""
-        from cardioscan.plots import plot_record
-
-        return plot_record(self, ax)
-
 
 @dataclass(frozen=True, eq=False)
 class Digitization:
@@ -335,6 +318,11 @@ class Digitization:
         Signals are read from the coverage, so whoever wants them alone is spared this.
         """
         return None if self.flatten is None else self.flatten()
+
+
+def finite_or_none(value: float) -> float | None:
+    """``value``, or None if it is infinite or NaN, which JSON cannot express."""
+    return value if math.isfinite(value) else None
 
 
 def _check_name(name: object) -> None:

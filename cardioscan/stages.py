@@ -32,7 +32,7 @@ from cardioscan.stopwatch import Stopwatch, TimedBackend
 from cardioscan.waveform.extraction import row_coverage
 from cardioscan.waveform.trace import Traced, trace
 
-__all__ = ["Stage", "digitize_page", "walk"]
+__all__ = ["Stage", "digitize_page", "onward", "record_of", "walk"]
 
 Stage = Located | Flattened | RowsFound | Traced | Read
 _LOG: Final = logging.getLogger(__name__)
@@ -59,66 +59,66 @@ def walk(
     Raises:
         PageRefusedError: a stage found nothing that it could work with.
     """
-    for stage in _best_candidate(image, backend, options, corners, stopwatch, category):
-        yield stage
-        flattened = stage
-    assert isinstance(flattened, Flattened)
-    with stopwatch("layout"):
-        rows = find_rows(flattened, REFERENCE_PAGE)
-    yield rows
-    with stopwatch("waveform"):
-        traced = trace(rows, backend, options.crossing)
-    yield traced
-    with stopwatch("signal"):
-        done = read(traced, NAME_PLACES, options.einthoven, options.savitzky_golay)
-    yield done
-
-
-def _flat_page(
-    image: Image, backend: InferenceBackend, options: DigitizerOptions, corners: Floats | None, stopwatch: Stopwatch
-) -> Iterator[Located | Flattened]:
-    """The first two stages."""
+    other = None
+    if category is not None:
+        with stopwatch("preprocessing"):
+            other = preprocess(image, category)
+    if other is not None:
+        flattened = _better(image, other, backend, options, corners, stopwatch)
+        yield flattened
+        yield from onward(flattened, backend, options, stopwatch)
+        return
     with stopwatch("alignment"):
         located = locate(image, backend, NAME_PLACES, corners)
     yield located
-    sheet = RECTIFIER_WINDOW.sheet
-    find_ink = (lambda pixels: row_coverage(pixels, sheet, backend).max(axis=0)) if options.second_look else None
-    with stopwatch("rectification"):
-        flattened = flatten(located, backend, RECTIFIER_WINDOW, NAME_PLACES, options.line_rounds, find_ink)
-    yield flattened
+    yield from onward(located, backend, options, stopwatch)
 
 
-def _best_candidate(
+def onward(stage: Stage, backend: InferenceBackend, options: DigitizerOptions, stopwatch: Stopwatch) -> Iterator[Stage]:
+    """Take a page from one result through the stages that follow; arguments and errors as for :func:`walk`."""
+    if isinstance(stage, Located):
+        sheet = RECTIFIER_WINDOW.sheet
+        ink = (lambda pixels: row_coverage(pixels, sheet, backend).max(axis=0)) if options.second_look else None
+        with stopwatch("rectification"):
+            stage = flatten(stage, backend, RECTIFIER_WINDOW, NAME_PLACES, options.line_rounds, ink)
+        yield stage
+    if isinstance(stage, Flattened):
+        with stopwatch("layout"):
+            stage = find_rows(stage, REFERENCE_PAGE)
+        yield stage
+    if isinstance(stage, RowsFound):
+        with stopwatch("waveform"):
+            stage = trace(stage, backend, options.crossing)
+        yield stage
+    if isinstance(stage, Traced):
+        with stopwatch("signal"):
+            stage = read(stage, NAME_PLACES, options.einthoven, options.savitzky_golay)
+        yield stage
+
+
+def _better(
     image: Image,
+    other: Image,
     backend: InferenceBackend,
     options: DigitizerOptions,
     corners: Floats | None,
     stopwatch: Stopwatch,
-    category: str | None,
-) -> Iterator[Located | Flattened]:
-    """The first two stages on the picture, or on it as preprocessed where more of the page is seen there."""
-    with stopwatch("preprocessing"):
-        other = preprocess(image, category)
-    if other is None:
-        yield from _flat_page(image, backend, options, corners, stopwatch)
-        return
-    ways: list[list[Located | Flattened]] = []
-    trouble: PageRefusedError | None = None
+) -> Flattened:
+    """The flat page of that of two pictures on which more lead names agree and more of the lattice is seen."""
+    found: list[Flattened] = []
+    troubles: list[PageRefusedError] = []
     for candidate in (image, other):
         try:
-            ways.append(list(_flat_page(candidate, backend, options, corners, stopwatch)))
-        except PageRefusedError as error:
-            trouble = trouble or error
-    if not ways:
-        assert trouble is not None
-        raise trouble
-    yield from max(ways, key=lambda way: _seen(way[-1]))
-
-
-def _seen(flattened: Located | Flattened) -> float:
-    """How much of a page was seen: share of its lead names that agree, and of its lattice."""
-    assert isinstance(flattened, Flattened)
-    return len(flattened.located.names) / len(NAME_PLACES.classes) + flattened.lattice_score
+            with stopwatch("alignment"):
+                located = locate(candidate, backend, NAME_PLACES, corners)
+            flattened = next(onward(located, backend, options, stopwatch))
+            assert isinstance(flattened, Flattened)
+            found.append(flattened)
+        except PageRefusedError as trouble:
+            troubles.append(trouble)
+    if not found:
+        raise troubles[0]
+    return max(found, key=lambda flat: len(flat.located.names) / len(NAME_PLACES.classes) + flat.lattice_score)
 
 
 def digitize_page(
@@ -187,7 +187,7 @@ def digitize_page(
     }
     if error is None:
         assert isinstance(stage, Read)
-        record = _record(stage, common, found)
+        record = record_of(stage, common, found)
     else:
         record = EcgRecord.refused(reasons=(Reason.from_error(error),), diagnostics=found | error.found, **common)
     if corners is not None:
@@ -195,7 +195,8 @@ def digitize_page(
     return _details(record, image, stage)
 
 
-def _record(done: Read, common: Mapping[str, Any], diagnostics: Mapping[str, Any]) -> EcgRecord:
+def record_of(done: Read, common: Mapping[str, Any], diagnostics: Mapping[str, Any]) -> EcgRecord:
+    """The record of a page that is read, with what it has in ``common`` with refused ones: name, models, ..."""
     page = done.traced.rows.page
     return EcgRecord(
         signals=done.signals,

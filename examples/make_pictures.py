@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 
 from cardioscan import Digitizer
-from cardioscan.plots import overlay_of
+from cardioscan.plots import overlay_of, plot_record
 
 HERE = Path(__file__).resolve().parent
 IMAGES = HERE.parent / "docs" / "images"
@@ -25,7 +25,7 @@ def main() -> None:
     height = round(overlay.shape[0] * WIDTH / overlay.shape[1])
     overlay = cv2.resize(overlay, (WIDTH, height), interpolation=cv2.INTER_AREA)
     cv2.imwrite(str(IMAGES / "overlay.jpg"), overlay, [cv2.IMWRITE_JPEG_QUALITY, 85])
-    details.record.plot().savefig(IMAGES / "sheet.png", dpi=70)
+    plot_record(details.record).savefig(IMAGES / "sheet.png", dpi=70)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,29 @@ MAY_IMPORT = {
     "cardioscan_client": {"cardioscan", "cardioscan_client", "cardioscan_export"},
     "cardioscan_export": {"cardioscan", "cardioscan_export"},
 }
+# The rooms of the core, from the ground up: each may import what stands before it, and nothing else.
+FLOORS = (
+    ("arrays", "errors"),
+    ("page",),
+    ("record",),
+    ("imaging",),
+    ("backends",),
+    ("options", "stopwatch"),
+    ("locate",),
+    ("flatten",),
+    ("layout",),
+    ("waveform",),
+    ("postprocess", "sources"),
+    ("stages",),
+    ("pipeline", "plots"),
+    ("formats",),
+    ("evaluate",),
+    ("networks", "synthesis"),
+    ("training",),
+    ("__init__",),
+)
+FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+LONGEST_FILE = 400
 # The parts that draw and train: they may need whatever the extra `train` installs.
 WITH_TORCH = {"cardioscan/networks", "cardioscan/training"}
 # The gRPC service: nothing outside of it imports it before it is used.
@@ -56,6 +79,72 @@ def test_imports_run_one_way(path: Path) -> None:
     package = next(name for name, folder in PACKAGES.items() if folder in path.parents)
     ours = {name.split(".")[0] for name in imports(ast.parse(path.read_text("utf-8")), at_import_only=False)}
     assert ours & (PACKAGES.keys() | {"benchmarks", "tests"}) <= MAY_IMPORT[package]
+
+
+def core_modules() -> dict[str, Path]:
+    return {module_name(path): path for path in PACKAGES["cardioscan"].rglob("*.py")}
+
+
+def core_imports(path: Path) -> set[str]:
+    """The modules of the core that a file names anywhere, in functions and under TYPE_CHECKING too."""
+    modules, found = core_modules(), set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module is not None and node.module.split(".")[0] == "cardioscan":
+            inner = {f"{node.module}.{alias.name}" for alias in node.names} & modules.keys()
+            found |= inner or {node.module}
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names if alias.name.split(".")[0] == "cardioscan"}
+    return found
+
+
+def room_of(module: str) -> str:
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 else "__init__"
+
+
+def test_every_room_has_its_floor() -> None:
+    assert {room_of(module) for module in core_modules()} == FLOOR.keys()
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGES["cardioscan"].rglob("*.py")), ids=relative)
+def test_rooms_import_what_stands_below_them(path: Path) -> None:
+    here = room_of(module_name(path))
+    others = {room_of(module) for module in core_imports(path)} - {here}
+    assert {room for room in others if FLOOR[room] >= FLOOR[here]} == set()
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    waiting = {module: core_imports(path) - {module} for module, path in core_modules().items()}
+    while free := {module for module, needs in waiting.items() if not needs & waiting.keys()}:
+        waiting = {module: needs for module, needs in waiting.items() if module not in free}
+    assert waiting == {}
+
+
+def code_files() -> list[Path]:
+    folders = ["benchmarks", "cardioscan", "client", "docs", "examples", "export", "tests"]
+    written = (
+        path for folder in folders for path in (ROOT / folder).rglob("*") if path.suffix in {".py", ".js", ".md"}
+    )
+    generated = ROOT / "client" / "cardioscan_client" / "gateway" / "v1"
+    return sorted(path for path in written if generated not in path.parents and "node_modules" not in path.parts)
+
+
+def test_files_stay_small() -> None:
+    lengths = {relative(path): len(path.read_text("utf-8").splitlines()) for path in code_files()}
+    assert {name: lines for name, lines in lengths.items() if lines > LONGEST_FILE} == {}
+
+
+def test_no_page_is_a_default() -> None:
+    """Neither a page, a sheet, a layout nor a scale stands for an argument that nobody gave."""
+    pages = {"REFERENCE_PAGE", "NAME_PLACES", "RECTIFIER_WINDOW", "EXTRACTION_PLACES", "find_layout", "Scale", "Layout"}
+    found = []
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+                defaults = [value for value in (*node.args.defaults, *node.args.kw_defaults) if value is not None]
+                names = {part.id for value in defaults for part in ast.walk(value) if isinstance(part, ast.Name)}
+                found += [f"{relative(path)}:{node.lineno}"] if names & pages else []
+    assert found == []
 
 
 def test_the_client_knows_the_export_by_its_commands_only() -> None:
@@ -131,7 +220,7 @@ def test_networks_can_be_opened_before_the_stages_are_imported() -> None:
         "print(*{name.split('.')[0] for name in sys.modules} & {'scipy', 'onnxruntime', 'openvino'})"
     )
     assert begun == ""
-    stages = run_python("import sys, cardioscan.run\nprint('scipy.signal' in sys.modules)")
+    stages = run_python("import sys, cardioscan.stages\nprint('scipy.signal' in sys.modules)")
     assert stages == "False"
 
 

@@ -37,7 +37,7 @@ Arithmetic = Literal["auto", "int8", "float", "float32"]
 ``int8``: what goes into convolutions is rounded to eight bits (``cardioscan.backends.quantization``), two to three
 times as fast; only the released networks have limits for it, others compute as ``float``. ``float``: bfloat16 where the
 processor has it (AVX-512 BF16, AMX), twice as fast, else float32. ``float32``: on every machine. ``auto``: ``int8`` on
-x86-64, else ``float``. What each costs in decibels stands in docs/speed.md.
+x86-64, else ``float``. What each costs in decibels stands in docs/notes/2026-11-26-arithmetic.md.
 """
 Runner = Callable[[Sequence[str], Tensors], list[NDArray[Any]]]
 """Runs one network: (names of the wanted outputs, inputs by name) to the outputs. Several threads may call it."""

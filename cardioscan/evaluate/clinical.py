@@ -1,133 +1,25 @@
-"""What a physician reads off an ECG: heart rate, PR, QRS, QT and ST levels; and how far a digitized page is off.
+"""Errors of the clinical measures (heart rate, PR, QRS, QT, ST levels) on digitized pages.
 
-Needs the extra ``clinical`` (neurokit2). Everything is measured in the same way on the digitized and on the true
-signals, so that differences come from digitizing, not from the definition. docs/clinical.md states how and how well.
-
-"Not measured" is NaN everywhere: no lead II, too few beats, no steady P or T wave, or a value that no heart has
-(``PLAUSIBLE``).
+Digitized and true signals are measured in the same way (``cardioscan.postprocess.clinical``), so that differences come
+from digitizing and not from the definition. docs/clinical.md describes the method and its accuracy.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cardioscan.errors import InvalidRecordError
-from cardioscan.evaluate.delineation import Delineation, delineate
-from cardioscan.evaluate.measure import finite_or_none
-from cardioscan.page.leads import LEAD_INDEX, LEADS, SAMPLING_RATE_HZ
-
-MEASURES: Final = ("heart_rate_bpm", "pr_ms", "qrs_ms", "qt_ms", "qtc_bazett_ms", "qtc_fridericia_ms", "st_mv")
-"""Names of the measures, in the order of every table. ``st_mv`` has a value per lead, the others one per page."""
-
-PLAUSIBLE: Final = {"pr_ms": (80.0, 320.0), "qrs_ms": (40.0, 240.0), "qt_ms": (200.0, 700.0), "st_mv": (-2.0, 2.0)}
-"""Lowest and highest value that is believed; outside, a measure counts as not measured. Heart rate: 20 to 300."""
+from cardioscan.page.leads import LEADS
+from cardioscan.postprocess.clinical import MEASURES, ClinicalMeasures, measure_clinical
+from cardioscan.record import finite_or_none
 
 HEART_RATE_TOLERANCE_BPM: Final = 1.0
-"""Difference of heart rates up to which a page counts as right."""
-
-_MS_PER_SAMPLE: Final = 1000 / SAMPLING_RATE_HZ
-_ST_AFTER_J: Final = 30  # samples: 60 ms
-_ST_HALF: Final = 2  # samples on either side of J + 60 ms that are averaged
-_ISOELECTRIC: Final = (-10, -1)  # samples from QRS onset, half-open: the end of the PR segment
-
-
-@dataclass(frozen=True)
-class ClinicalMeasures:
-    """Measures of one ECG, NaN where not measured.
-
-    Attributes:
-        heart_rate_bpm: beats per minute on lead II, from the mean R-R interval, extra beats included.
-        pr_ms: P onset to QRS onset, ms.
-        qrs_ms: QRS onset to J point, ms.
-        qt_ms: QRS onset to T end, ms.
-        st_mv: level at J + 60 ms less that before QRS, mV, for all twelve leads by name.
-        n_beats: beats of lead II that the intervals were measured on.
-    """
-
-    heart_rate_bpm: float = math.nan
-    pr_ms: float = math.nan
-    qrs_ms: float = math.nan
-    qt_ms: float = math.nan
-    st_mv: Mapping[str, float] = field(default_factory=lambda: dict.fromkeys(LEADS, math.nan))
-    n_beats: int = 0
-
-    @property
-    def qtc_bazett_ms(self) -> float:
-        """QT at 60 beats per minute after Bazett (1920), ms: QT over the square root of R-R in s."""
-        return self.qt_ms / (60 / self.heart_rate_bpm) ** (1 / 2)
-
-    @property
-    def qtc_fridericia_ms(self) -> float:
-        """QT at 60 beats per minute after Fridericia (1920), ms: QT over the cube root of R-R in s."""
-        return self.qt_ms / (60 / self.heart_rate_bpm) ** (1 / 3)
-
-    def values(self, name: str) -> NDArray[np.float64]:
-        """Values of one of ``MEASURES``: (12,) for ``st_mv`` in the order of ``LEADS``, (1,) for the others."""
-        value = getattr(self, name)
-        return np.array([value[lead] for lead in LEADS] if isinstance(value, Mapping) else [value], np.float64)
-
-    def to_json_dict(self) -> dict[str, Any]:
-        """All measures as plain JSON values, None where not measured."""
-        values: dict[str, Any] = {name: finite_or_none(self.values(name)[0]) for name in MEASURES if name != "st_mv"}
-        st_mv = {lead: finite_or_none(value) for lead, value in self.st_mv.items()}
-        return {**values, "st_mv": st_mv, "n_beats": self.n_beats}
-
-
-def measure_clinical(signals: NDArray[np.floating]) -> ClinicalMeasures:
-    """Measure heart rate, intervals and ST levels.
-
-    Beats and intervals are found on lead II, so without at least 5 s of it nothing is measured. The ST level of a lead
-    is the median over the beats whose levels before QRS and after J were both read in that lead, at the times that
-    lead II gives; one beat will do, because a page of 2.5 s columns shows no more of a slow heart.
-
-    Args:
-        signals: (12, N) mV at 500 Hz in the order of ``LEADS``; NaN where not printed or not read.
-
-    Raises:
-        InvalidRecordError: another shape.
-        MissingDependencyError: neurokit2 is not installed.
-    """
-    values = np.asarray(signals, np.float64)
-    if values.ndim != 2 or values.shape[0] != len(LEADS):
-        raise InvalidRecordError(f"signals must be ({len(LEADS)}, N), not {values.shape}")
-    found = delineate(values[LEAD_INDEX["II"]])
-    levels = _st_levels(values, found)
-    return ClinicalMeasures(
-        heart_rate_bpm=found.heart_rate_bpm,
-        pr_ms=_plausible("pr_ms", (found.qrs_onset - found.p_onset) * _MS_PER_SAMPLE),
-        qrs_ms=_plausible("qrs_ms", (found.j_point - found.qrs_onset) * _MS_PER_SAMPLE),
-        qt_ms=_plausible("qt_ms", (found.t_end - found.qrs_onset) * _MS_PER_SAMPLE),
-        st_mv={lead: _plausible("st_mv", level) for lead, level in zip(LEADS, levels.tolist(), strict=True)},
-        n_beats=int(found.r_peaks.size),
-    )
-
-
-def _plausible(name: str, value: float) -> float:
-    low, high = PLAUSIBLE[name]
-    return value if low <= value <= high else math.nan
-
-
-def _st_levels(signals: NDArray[np.float64], found: Delineation) -> NDArray[np.float64]:
-    """(12,) mV, NaN where no beat shows both levels."""
-    levels = np.full(len(signals), np.nan)
-    if not found.r_peaks.size:
-        return levels
-    onsets = found.r_peaks + round(found.qrs_onset)
-    after = found.r_peaks + round(found.j_point) + _ST_AFTER_J
-    inside = (onsets + _ISOELECTRIC[0] >= 0) & (after + _ST_HALF < signals.shape[1])
-    onsets, after = onsets[inside], after[inside]
-    # A NaN makes the mean NaN: that beat is left out.
-    baseline = signals[:, onsets[:, None] + np.arange(*_ISOELECTRIC)].mean(axis=-1)
-    st = signals[:, after[:, None] + np.arange(-_ST_HALF, _ST_HALF + 1)].mean(axis=-1) - baseline
-    shown = np.isfinite(st).any(axis=1)
-    levels[shown] = np.nanmedian(st[shown], axis=1)
-    return levels
+"""Largest error of a heart rate that counts as right."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +30,7 @@ class ClinicalComparison:
     truth: ClinicalMeasures
 
     def errors(self, name: str) -> NDArray[np.float64]:
-        """Digitized less true value of one of ``MEASURES``: (12,) for ``st_mv``, (1,) else; NaN without both."""
+        """Digitized minus true value of one of ``MEASURES``: (12,) for ``st_mv``, (1,) else; NaN without both."""
         true = self.truth.values(name)
         return np.full(true.shape, np.nan) if self.predicted is None else self.predicted.values(name) - true
 
@@ -174,9 +66,9 @@ class MeasureSummary:
 
     Attributes:
         n: values measured on both sides (pages; for ST, leads of pages).
-        n_true: values measured in the truth of digitized pages; what is missing to it was lost in digitizing.
+        n_true: values measured in the truth of digitized pages; ``n_true - n`` were lost in digitizing.
         mean_absolute_error: over the n values, in the measure's unit; NaN where n is 0.
-        bias: mean of digitized less true, in the measure's unit; NaN where n is 0.
+        bias: mean of digitized minus true, in the measure's unit; NaN where n is 0.
     """
 
     n: int
@@ -190,11 +82,11 @@ class ClinicalSummary:
     """A set of pages.
 
     Attributes:
-        n_digitized: digitized pages; refused ones count nowhere here.
+        n_digitized: digitized pages; refused pages are not counted in any attribute.
         measures: by name, in the order of ``MEASURES``.
         st_leads: ST levels lead by lead.
-        heart_rate_within_1: share of the digitized pages whose truth has a heart rate on which the digitized one is
-            within 1 per minute of it. A rate that could not be measured is not. NaN where there is no such page.
+        heart_rate_within_1: share of the digitized pages, of those whose truth has a heart rate, with an error of at
+            most 1 per minute. A rate that was not measured counts as an error. NaN where there is no such page.
     """
 
     n_digitized: int
@@ -204,18 +96,18 @@ class ClinicalSummary:
 
     @classmethod
     def from_comparisons(cls, comparisons: Sequence[ClinicalComparison]) -> ClinicalSummary:
-        """Sum up pages."""
+        """Summarize pages."""
         pages = [page for page in comparisons if page.predicted is not None]
         errors = {name: np.array([page.errors(name) for page in pages]) for name in MEASURES}
         truths = {name: np.array([page.truth.values(name) for page in pages]) for name in MEASURES}
         rates = np.isfinite(truths["heart_rate_bpm"])
-        # A NaN is not within.
+        # NaN compares as False: a rate that was not measured is an error.
         within = np.abs(errors["heart_rate_bpm"][rates]) <= HEART_RATE_TOLERANCE_BPM
         st_errors, st_truths = (of["st_mv"].reshape(-1, len(LEADS)) for of in (errors, truths))
         return cls(
             n_digitized=len(pages),
-            measures={name: _sum_up(errors[name], truths[name]) for name in MEASURES},
-            st_leads={lead: _sum_up(st_errors[:, k], st_truths[:, k]) for k, lead in enumerate(LEADS)},
+            measures={name: _summarize(errors[name], truths[name]) for name in MEASURES},
+            st_leads={lead: _summarize(st_errors[:, k], st_truths[:, k]) for k, lead in enumerate(LEADS)},
             heart_rate_within_1=float(within.mean()) if within.size else math.nan,
         )
 
@@ -233,7 +125,7 @@ class ClinicalSummary:
         }
 
 
-def _sum_up(errors: NDArray[np.float64], truths: NDArray[np.float64]) -> MeasureSummary:
+def _summarize(errors: NDArray[np.float64], truths: NDArray[np.float64]) -> MeasureSummary:
     known = errors[np.isfinite(errors)]
     return MeasureSummary(
         n=int(known.size),

@@ -1,11 +1,11 @@
 """Scoring files of digitized pages against files of ground truth.
 
-The measure itself is in :mod:`cardioscan.evaluate.measure` and can be had from here too.
+The measure itself is in :mod:`cardioscan.evaluate.measure`.
 
-**Matching.** Pages and truths are matched by name. A prediction belongs to the truth whose name is its stem, or whose
-name begins its stem and is followed by ``-``, ``_`` or ``.``: ``00012_hr-0.csv`` and ``00012_hr.page2.csv`` belong to
-the truth ``00012_hr``; of several that fit, the longest name wins. Several pages may belong to one truth (several
-photographs of one ECG); each counts. A truth without any page counts as one refused page, and so does a page whose
+**Matching.** Pages and truths are matched by name. A prediction belongs to the truth whose name is its stem, or is
+followed by ``-``, ``_`` or ``.`` in its stem: ``00012_hr-0.csv`` and ``00012_hr.page2.csv`` belong to the truth
+``00012_hr``; of several that match, the longest name wins. Several pages may belong to one truth (several photographs
+of one ECG); each counts. A truth without any page counts as one refused page, and so does a page whose
 ``.json`` says ``"outcome": "refused"``. Predictions without a truth are listed and not counted.
 """
 
@@ -21,41 +21,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cardioscan.errors import FormatError
-from cardioscan.evaluate.clinical import ClinicalComparison, ClinicalSummary, compare_clinical, measure_clinical
-from cardioscan.evaluate.measure import (
-    MAX_SHIFT_S,
-    RATIO_CAP,
-    LeadScore,
-    PageScore,
-    SetScore,
-    agreement,
-    compare,
-    finite_or_none,
-    refused_page,
-    to_db,
-)
+from cardioscan.evaluate.clinical import ClinicalComparison, ClinicalSummary, compare_clinical
+from cardioscan.evaluate.measure import PageScore, SetScore, compare, refused_page
 from cardioscan.formats import read_signals
 from cardioscan.page.catalogue import find_layout
 from cardioscan.page.layout import Layout
 from cardioscan.page.leads import LEADS, RECORD_SAMPLES, SAMPLING_RATE_HZ
+from cardioscan.postprocess.clinical import measure_clinical
+from cardioscan.record import finite_or_none
 
 __all__ = [
-    "MAX_SHIFT_S",
-    "RATIO_CAP",
     "EachPage",
     "Evaluation",
-    "LeadScore",
     "PageRow",
-    "PageScore",
-    "SetScore",
-    "agreement",
-    "compare",
     "evaluate_paths",
     "match_predictions",
     "only_printed",
     "read_truth",
-    "refused_page",
-    "to_db",
 ]
 
 Printed = Literal["auto", "all", "standard"]
@@ -63,7 +45,7 @@ Printed = Literal["auto", "all", "standard"]
 _STANDARD: Final = find_layout("3x4+1")
 """What ``printed="standard"`` means."""
 _NAME_KEYS: Final = ("names", "ids", "record", "records", "name", "id")
-_PREDICTION_SUFFIXES: Final = (".npz", ".csv", ".hea", ".parquet")  # the first that is there is read
+_PREDICTION_SUFFIXES: Final = (".npz", ".csv", ".hea", ".parquet")  # the first that exists is read
 _SEPARATORS: Final = ("-", "_", ".")
 _MISSING_INT16: Final = -32768
 
@@ -94,17 +76,17 @@ class PageRow:
 
 
 EachPage = Callable[[PageRow, "NDArray[np.float64] | None", "NDArray[np.float64]"], None]
-"""Takes a scored page, its signals (None where it was refused or is missing) and those of the truth that are printed.
+"""Takes a scored page, its signals (None where it was refused or is missing) and the printed signals of the truth.
 
-Both are (12, 5000) mV, NaN where there is nothing.
+Both are (12, 5000) float64 mV; NaN where not read or not printed.
 """
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A scored set: the sum, a row per page (by name), and predictions that no truth belongs to.
+    """A scored set: its score, a row per page, and the predictions without a truth.
 
-    ``clinical`` sums up heart rate, intervals and ST levels where they were asked for.
+    ``clinical`` summarizes heart rate, intervals and ST levels where they were asked for.
     """
 
     score: SetScore
@@ -129,17 +111,17 @@ def evaluate_paths(
     clinical: bool = False,
     each_page: EachPage | None = None,
 ) -> Evaluation:
-    """Score digitized pages on disk; the module's text says how they are matched.
+    """Score digitized pages on disk; the module's docstring says how they are matched.
 
     Args:
         pred: a folder that ``cardioscan digitize`` wrote to, or one file of signals (or the ``.json`` of a page).
         truth: a WFDB header, an ``.npz`` (see :func:`read_truth`), or a folder of them.
         printed: which samples of the truth are on the page. "all": every finite one. "standard": only those of
-            the standard 3x4+1 layout. "auto": "standard" for a truth that is whole for all leads (no page of this
-            kind prints that much), else "all".
+            the standard 3x4+1 layout. "auto": "standard" for a truth without NaN (no page prints all leads in full),
+            else "all".
         clinical: measure heart rate, intervals and ST levels too (:mod:`cardioscan.evaluate.clinical`, extra
             ``clinical``).
-        each_page: called with every page as it is scored, for whoever wants its signals; they are not kept.
+        each_page: called with every page when it is scored; the signals are not kept afterwards.
 
     Raises:
         FormatError: a path is missing or unreadable, nothing was found, or a single file matches none of the truths.
@@ -155,7 +137,7 @@ def evaluate_paths(
     matches, unmatched = match_predictions(files, truths)
     if len(files) == 1 and unmatched:
         raise FormatError(f"{pred} belongs to none of the truths {', '.join(list(truths)[:5])}: their names must agree")
-    # One file is asked about itself only; a folder answers for every truth.
+    # A single file is scored alone; in a folder, every truth must have its page.
     wanted = truths if Path(pred).is_dir() else {name: truths[name] for name in matches}
     rows = []
     for name, signals in wanted.items():
@@ -281,7 +263,7 @@ def _prediction_files(path: Path) -> dict[str, dict[str, Path]]:
     if path.is_dir():
         found = sorted(file for file in path.iterdir() if file.suffix.lower() in known and file.is_file())
     elif path.is_file():
-        # The outcome lies beside the signals, and the signals beside the outcome.
+        # Signals and outcome are in the same folder.
         beside = [path.with_name(path.stem + suffix) for suffix in known] if path.suffix.lower() == ".json" else []
         found = [file for file in [path, *beside, path.with_name(path.stem + ".json")] if file.is_file()]
     else:

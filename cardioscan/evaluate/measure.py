@@ -1,13 +1,13 @@
 """The measure: signal-to-noise ratio, Pearson r and RMSE of signals against ground truth (arrays only).
 
 The measure (that of the PhysioNet "Digitization of ECG Images" challenge): per lead the prediction is shifted by at
-most 0.2 s, to the lag of highest cross-correlation, and its mean offset against the truth is removed. Signal power is
+most 0.2 s, to the lag of highest cross-correlation, and its mean offset from the truth is removed. Signal power is
 the sum of squares of the truth *as it is*, its own mean included; noise power is that of the residual; both are
 summed over the leads of a page, on printed samples only. A printed sample that the shifted prediction does not cover
 counts as a prediction of 0 mV, and so does one that was never read (NaN). The ratio of a page is capped at 384
 (25.84 dB); a page that was not digitized has ratio 0. A set scores 10 log10 of the mean ratio.
 
-"Printed" means: finite in the truth. What a prediction holds elsewhere is ignored, before the shift too.
+"Printed" means: finite in the truth. Samples of a prediction that are not printed are ignored, also by the shift.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from cardioscan.errors import InvalidRecordError
 from cardioscan.page.leads import LEADS, SAMPLING_RATE_HZ
+from cardioscan.record import finite_or_none
 
 RATIO_CAP: Final = 384.0
 MAX_SHIFT_S: Final = 0.2
@@ -114,7 +115,7 @@ class SetScore:
 
     @classmethod
     def from_pages(cls, pages: Sequence[PageScore]) -> SetScore:
-        """Sum up pages. Raises ValueError for an empty set."""
+        """Summarize pages. Raises ValueError for an empty set."""
         if not pages:
             raise ValueError("a set of no pages has no score")
         decibels = np.sort([page.snr_db for page in pages])
@@ -193,11 +194,11 @@ def refused_page(truth: NDArray[np.floating], rate: float = SAMPLING_RATE_HZ) ->
 
 
 def agreement(a: NDArray[np.floating], b: NDArray[np.floating], rate: float = SAMPLING_RATE_HZ) -> float:
-    """How well two digitizations of the same page agree, dB, where there is no truth. Symmetric.
+    """Signal-to-noise ratio, dB, between two digitizations of a page without a truth. Symmetric.
 
-    Per lead, ``b`` is shifted as in :func:`compare` and both lose their mean over the samples that both hold. Signal
-    power is the mean of the two powers, noise power that of their difference; a sample that only one holds is set
-    against 0. Capped as a page is; -inf where they share no sample.
+    Per lead, ``b`` is shifted as in :func:`compare`, and both lose their mean over the samples that both have. Signal
+    power is the mean of the two powers, noise power that of their difference; where only one has a sample, the other
+    counts as 0. Capped as in :func:`compare`; -inf where they share no sample.
 
     Args:
         a, b: (12, N) mV; NaN = not printed or not read.
@@ -208,7 +209,7 @@ def agreement(a: NDArray[np.floating], b: NDArray[np.floating], rate: float = SA
     """
     first, second = _checked(a, b)
     longest = round(MAX_SHIFT_S * rate)
-    # Room on both sides, so that a shift loses nothing and swapping the two changes nothing.
+    # Padded, so that a shift drops no sample and swapping the two changes nothing.
     first, second = (np.pad(x, ((0, 0), (longest, longest)), constant_values=np.nan) for x in (first, second))
     in_first, in_second = np.isfinite(first), np.isfinite(second)
     shift = _best_shifts(second, in_second, first, in_first, longest)
@@ -226,11 +227,6 @@ def to_db(ratio: float) -> float:
     return 10 * math.log10(ratio) if ratio > 0 else -math.inf
 
 
-def finite_or_none(value: float) -> float | None:
-    """``value``, or None where JSON has no number for it."""
-    return value if math.isfinite(value) else None
-
-
 def _checked(a: NDArray[np.floating], b: NDArray[np.floating]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     first, second = np.asarray(a, np.float64), np.asarray(b, np.float64)
     if first.ndim != 2 or first.shape != second.shape or first.shape[0] != len(LEADS):
@@ -239,10 +235,10 @@ def _checked(a: NDArray[np.floating], b: NDArray[np.floating]) -> tuple[NDArray[
 
 
 def _centred(x: NDArray[np.float64], there: NDArray[np.bool_], over: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """``x`` less its mean per row over the samples ``over``; 0 where not ``there``."""
+    """``x`` minus its mean per row over the samples ``over``; 0 where not ``there``."""
     mean = np.where(over, x, 0).sum(axis=1, keepdims=True) / np.maximum(over.sum(axis=1, keepdims=True), 1)
     centred = np.where(there, x - mean, 0.0)
-    # A constant row must become exactly 0: what rounding leaves of it would have a lag and a correlation of its own.
+    # A constant row must become exactly 0: its rounding errors would have a lag and a correlation of their own.
     scale = np.abs(np.where(there, x, 0)).max(axis=1, keepdims=True, initial=0)
     constant = np.abs(centred).max(axis=1, keepdims=True, initial=0) <= 1e-12 * scale
     return np.where(constant, 0.0, centred)
@@ -255,12 +251,12 @@ def _best_shifts(
     printed: NDArray[np.bool_],
     longest: int,
 ) -> NDArray[np.int64]:
-    """Samples by which each row of ``pred`` is to be moved to the right, within ``longest``; of equals the shortest."""
+    """Shift of each row of ``pred`` to the right, samples, at most ``longest``; the shortest of equally good ones."""
     x, y = _centred(pred, covered, covered), _centred(true, printed, printed)
     length = x.shape[1] + longest
     product = np.fft.rfft(y, length) * np.conj(np.fft.rfft(x, length))
     circular = np.fft.irfft(product, length)
-    # Shortest shifts first: argmax then takes the shortest of equals, and rounding of the FFT counts as equal.
+    # Shortest shifts first, so that argmax takes the shortest of those that are equal up to rounding of the FFT.
     shifts = np.array(sorted(range(-longest, longest + 1), key=abs))
     correlation = circular[:, shifts]
     slack = 1e-9 * np.sqrt((x**2).sum(axis=1) * (y**2).sum(axis=1))
@@ -272,7 +268,7 @@ def _best_shifts(
 def _shifted(
     x: NDArray[np.float64], there: NDArray[np.bool_], shift: NDArray[np.int64], wanted: NDArray[np.bool_]
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Rows moved right by ``shift``, 0 where nothing is, and where something is among the ``wanted`` samples."""
+    """Rows moved right by ``shift``, and where they have samples among the ``wanted`` ones; 0 elsewhere."""
     source = np.arange(x.shape[1]) - shift[:, None]
     inside = (source >= 0) & (source < x.shape[1])
     source = np.clip(source, 0, x.shape[1] - 1)
@@ -283,7 +279,7 @@ def _shifted(
 def _pearson(x: NDArray[np.float64], y: NDArray[np.float64], over: NDArray[np.bool_]) -> NDArray[np.float64]:
     x, y = _centred(x, over, over), _centred(y, over, over)
     power_x, power_y = (x**2).sum(axis=1), (y**2).sum(axis=1)
-    # A constant prediction is worth 0, not undefined; a constant truth leaves nothing to correlate with.
+    # A constant prediction has correlation 0; for a constant truth it is undefined.
     r = (x * y).sum(axis=1) / np.sqrt(np.where(power_x > 0, power_x, np.inf) * power_y)
     return np.where(power_y > 0, np.clip(r, -1, 1), np.nan)
 

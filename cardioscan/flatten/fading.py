@@ -18,13 +18,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cardioscan.imaging.geometry import Floats
+from cardioscan.arrays import FloatMap, Floats, Image
 from cardioscan.page.sheet import Sheet
 
 __all__ = ["fade_lines"]
 
-Image = NDArray[np.uint8]
-FloatMap = NDArray[np.float32]
 
 _HALF_PX: Final = 2
 """A line, blurred as in a photograph, is so many pixels wide to either side of its middle."""

@@ -17,7 +17,7 @@ from cardioscan.flatten.lattice import Lattice, read_nodes, resolve_lattice
 from cardioscan.flatten.phase import refine_nodes
 from cardioscan.flatten.window import warp_to_window, window_matrix
 from cardioscan.imaging.geometry import transform_points
-from cardioscan.imaging.surfaces import robust_lattice, stiffest_that_predicts
+from cardioscan.imaging.surfaces import cross_validated_smoothness, robust_lattice
 from cardioscan.locate.locate import Located
 from cardioscan.locate.names import as_probability, label_keypoints
 from cardioscan.page.sheet import Sheet
@@ -129,5 +129,5 @@ def _smoothed(nodes: Floats, located: Located, sheet: Sheet) -> tuple[Floats, fl
     px = float(np.median(np.linalg.norm(np.diff(base, axis=1), axis=-1))) / sheet.pitch
     moved, known = (nodes - base) / px, np.ones(base.shape[:2])
     blocks = (np.indices(known.shape) // _BLOCK_NODES).sum(axis=0) % 2
-    smoothness = stiffest_that_predicts(moved, known, blocks, _STIFFNESS, _WORST_PX, _NO_WORSE)
+    smoothness = cross_validated_smoothness(moved, known, blocks, _STIFFNESS, _WORST_PX, _NO_WORSE)
     return base + px * robust_lattice(moved, known, smoothness, _OUTLIER_PX)[0], smoothness

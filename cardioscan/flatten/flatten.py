@@ -21,7 +21,7 @@ from cardioscan.locate.search import SURE_NAMES
 from cardioscan.page.reference import KNOWN_PAGE
 from cardioscan.page.sheet import Sheet
 
-__all__ = ["Flattened", "flatten"]
+__all__ = ["Flattened", "flatten", "flatten_by"]
 
 _LEAST_NAMES: Final = 6
 _WHOLE_LATTICE: Final = 0.7
@@ -74,7 +74,7 @@ class Flattened:
     @property
     def is_grey(self) -> bool:
         """Whether nothing but the extractor tells ink from lines: neither colour nor how dark they are."""
-        if self.lines is None or not self.lines.ink_apart:
+        if self.lines is None or not self.lines.ink_separable:
             return True
         sample = self.pixels[::8, ::8].astype(np.int16)
         return float((sample.max(axis=2) - sample.min(axis=2)).mean()) < _COLOURLESS
@@ -105,14 +105,14 @@ def flatten(
     seen = see_lattice(located, backend, window, places)
     _refuse_other_layout(located, seen.score)
     first = smooth_lattice_of(seen, located, window.sheet, places)
-    before_ink = _on_lines(located, window.sheet, first, line_rounds[0])
+    before_ink = flatten_by(located, window.sheet, first, line_rounds[0])
     if find_ink is None or not line_rounds[1] or first.score < _CLEAR_LATTICE or not before_ink.is_grey:
         return before_ink
     return _off_ink(before_ink, first, find_ink(before_ink.pixels), line_rounds[1])
 
 
-def _on_lines(located: Located, sheet: Sheet, first: FirstLattice, rounds: int) -> Flattened:
-    """The page flattened by the first lattice, moved onto the printed lines where ``rounds`` is not 0."""
+def flatten_by(located: Located, sheet: Sheet, first: FirstLattice, rounds: int) -> Flattened:
+    """The page flattened by its first lattice, which is moved onto the printed lines in up to so many rounds."""
     page_map = PageMap.of(first.nodes, sheet)
     soft = soften(located.image, page_map)
     flat = Flattened(
@@ -135,8 +135,8 @@ def _on_lines(located: Located, sheet: Sheet, first: FirstLattice, rounds: int) 
 def _off_ink(flat: Flattened, first: FirstLattice, ink: Image, rounds: int) -> Flattened:
     """The page flattened by lines that are measured with the ink left out."""
     page = FlatPixels(flat.pixels, flat.inside())
-    begun = None if flat.lines is None else flat.lines.displacement
-    nodes, report = refine_lines(flat.soft, first.nodes, flat.sheet, ink, rounds, page, begun)
+    start_displacement = None if flat.lines is None else flat.lines.displacement
+    nodes, report = refine_lines(flat.soft, first.nodes, flat.sheet, ink, rounds, page, start_displacement)
     if not report.applied:
         return _with_lines(flat, report)
     return _with_lines(replace(flat, nodes=nodes, page_map=PageMap.of(nodes, flat.sheet)), report)

@@ -14,11 +14,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from cardioscan.arrays import FloatMap, Floats
 from cardioscan.imaging.channels import channel_range
-from cardioscan.imaging.geometry import Floats
 from cardioscan.page.sheet import Sheet
-
-FloatMap = NDArray[np.float32]
 
 STEP: Final = 4
 """The phase is measured on every fourth pixel of the page: a pitch is still ten of them; every second is no better."""
@@ -35,7 +33,7 @@ _BETWEEN: Final = (1.5, 2.5)
 
 _NOISE_SIGMA: Final = 50.0
 _LINE_ZONE_PX: Final = 5.0
-_BELL_PX: Final = 40.0
+_BOX_PX: Final = 40.0
 """Three boxes of this side, each with a variance of side^2 / 12, have a deviation of 20 px together."""
 _MAX_INK_SHARE: Final = 0.35
 _MIN_CHROMA_SHARE: Final = 0.3
@@ -58,59 +56,59 @@ def _box(side_px: float) -> tuple[int, int]:
     return side, side
 
 
-def _mean_of_open(field: FloatMap, open_: FloatMap) -> FloatMap:
+def _readable_mean(field: FloatMap, readable: FloatMap) -> FloatMap:
     """Mean of a field (h, w) over two squares around each pixel, where it may be read."""
     around = _box(82.0)
-    return np.asarray(cv2.blur(field * open_, around) / (cv2.blur(open_, around) + 1e-3), np.float32)
+    return np.asarray(cv2.blur(field * readable, around) / (cv2.blur(readable, around) + 1e-3), np.float32)
 
 
-def _grown_unless_everywhere(ink: FloatMap) -> FloatMap:
+def _dilated_ink(ink: FloatMap) -> FloatMap:
     """Ink (h, w), 0 or 1, grown by 10 px; all zero where that is too much of the page to be ink."""
     grown = cv2.dilate(ink, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, _box(21.0)))
     return np.asarray(grown if grown.mean() < _MAX_INK_SHARE else np.zeros_like(grown), np.float32)
 
 
-def _bell(field: FloatMap) -> FloatMap:
+def _gaussian_blur(field: FloatMap) -> FloatMap:
     """Blurred by three boxes, which together are a bell of 20 px deviation; a Gaussian's costs 2.5 times as much."""
     for _ in range(3):
-        field = np.asarray(cv2.blur(field, _box(_BELL_PX)), np.float32)
+        field = np.asarray(cv2.blur(field, _box(_BOX_PX)), np.float32)
     return field
 
 
-def _flattened(field: FloatMap, open_: FloatMap) -> FloatMap:
+def _high_passed(field: FloatMap, readable: FloatMap) -> FloatMap:
     """High-passed and locally normalised, 0 where nothing may be read."""
-    share = _bell(open_) + 1e-3
-    level = _bell(field * open_) / share
-    rest = (field - level) * open_
+    share = _gaussian_blur(readable) + 1e-3
+    level = _gaussian_blur(field * readable) / share
+    rest = (field - level) * readable
     wide = _box(242.0)
-    contrast = cv2.blur(np.abs(rest), wide) / (cv2.blur(open_, wide) + 1e-3)
+    contrast = cv2.blur(np.abs(rest), wide) / (cv2.blur(readable, wide) + 1e-3)
     return np.asarray(np.clip(rest / (contrast + 0.5), -6, 6), np.float32)
 
 
-def colourless_ink(page: NDArray[np.uint8], open_: FloatMap) -> FloatMap:
+def colourless_ink(page: NDArray[np.uint8], readable: FloatMap) -> FloatMap:
     """Ink of a page with a coloured grid: what is dark in its brightest channel, grown by 10 px.
 
     Colour alone does not keep the ink out: where a steep QRS covers a vertical line, the colour is missing on one side
     of it, and the beats of all rows stand at the same places. All zero where too much of the page answers to that.
     """
     high = channel_range(page)[1].astype(np.float32)
-    background = _mean_of_open(high, open_)
-    ink = (background - high > _INK_DROP * np.maximum(background, 1)).astype(np.float32) * open_
-    return _grown_unless_everywhere(ink)
+    background = _readable_mean(high, readable)
+    ink = (background - high > _INK_DROP * np.maximum(background, 1)).astype(np.float32) * readable
+    return _dilated_ink(ink)
 
 
-def off_grid_ink(darkness: FloatMap, open_: FloatMap, sheet: Sheet) -> FloatMap:
+def off_grid_ink(darkness: FloatMap, readable: FloatMap, sheet: Sheet) -> FloatMap:
     """Ink of a grey page whose lines are nearly where they should be: as dark as the lines, but away from them.
 
     All zero where so much of the page answers to that, that it is not ink (a coarse screen, noise).
     """
-    background = _mean_of_open(darkness, open_)
-    rest = (darkness - background) * open_
-    apart_x, apart_y = sheet.line_distances(STEP)
-    line = float(np.median(rest[:, apart_x <= 1.0]) + np.median(rest[apart_y <= 1.0])) / 2
-    between = (apart_y[:, None] > _LINE_ZONE_PX) & (apart_x > _LINE_ZONE_PX)
+    background = _readable_mean(darkness, readable)
+    rest = (darkness - background) * readable
+    distance_x, distance_y = sheet.line_distances(STEP)
+    line = float(np.median(rest[:, distance_x <= 1.0]) + np.median(rest[distance_y <= 1.0])) / 2
+    between = (distance_y[:, None] > _LINE_ZONE_PX) & (distance_x > _LINE_ZONE_PX)
     ink = ((rest > 0.8 * max(line, 8.0)) & between).astype(np.float32)
-    return _grown_unless_everywhere(ink)
+    return _dilated_ink(ink)
 
 
 @lru_cache(maxsize=32)
@@ -147,26 +145,26 @@ def _windows(
     return fit, noise, mean, whole
 
 
-def measure_waves(field: FloatMap, open_: FloatMap, sheet: Sheet, sigma: float) -> tuple[Floats, Floats]:
+def measure_waves(field: FloatMap, readable: FloatMap, sheet: Sheet, sigma: float) -> tuple[Floats, Floats]:
     """Displacement modulo one pitch and confidence, each (2, rows, columns): x of vertical lines, y of the others."""
     pitch = sheet.pitch
-    flat = _flattened(field, open_)
+    flat = _high_passed(field, readable)
     fit_x, noise_x, mean_x, whole_x = _windows(sheet.n_vertical_lines, sheet.x0, pitch, sheet.width, sigma)
     fit_y, noise_y, mean_y, whole_y = _windows(sheet.n_horizontal_lines, sheet.y0, pitch, sheet.height, sigma)
     down, across = mean_y.astype(np.float32), mean_x.astype(np.float32)
-    by_row = (down @ flat) / np.maximum(down @ open_, 0.1)
-    by_column = (flat @ across.T) / np.maximum(open_ @ across.T, 0.1)
+    by_row = (down @ flat) / np.maximum(down @ readable, 0.1)
+    by_column = (flat @ across.T) / np.maximum(readable @ across.T, 0.1)
     waves = [by_row @ fit_x.T, fit_y @ by_column]
     floors = [np.mean([np.abs(by_row @ n.T) for n in noise_x], axis=0)]
     floors.append(np.mean([np.abs(n @ by_column) for n in noise_y], axis=0))
     # How much of each window lies on the page and is open: a half window measures, but far less well.
-    seen = (down @ open_ @ across.T) * np.minimum(whole_y[:, None], whole_x)
-    displacement, confidence = [], []
+    seen = (down @ readable @ across.T) * np.minimum(whole_y[:, None], whole_x)
+    displacement, clarity = [], []
     for wave, floor in zip(waves, floors, strict=True):
         displacement.append(np.angle(wave) / (2 * np.pi) * pitch)
         clear = np.abs(wave) / (cv2.GaussianBlur(floor, (0, 0), 1.0) + 1e-6)
-        confidence.append(np.clip((clear - 1.5) / 4, 0, 1) * np.clip(2 * seen - 0.6, 0, 1))
-    return np.stack(displacement), np.stack(confidence).astype(np.float64)
+        clarity.append(np.clip((clear - 1.5) / 4, 0, 1) * np.clip(2 * seen - 0.6, 0, 1))
+    return np.stack(displacement), np.stack(clarity).astype(np.float64)
 
 
 def unwrap(wrapped: Floats, quality: Floats, pitch: float, seeds: NDArray[np.bool_], floor: float = 0.1) -> Floats:

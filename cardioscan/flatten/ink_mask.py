@@ -12,26 +12,26 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from cardioscan.arrays import FloatMap
 from cardioscan.page.sheet import Sheet
 
-__all__ = ["off_ink"]
+__all__ = ["readable_mask"]
 
-FloatMap = NDArray[np.float32]
 
-_INK_GROWN_PX: Final = 9
-_INK: Final = 60
-_DARK: Final = 0.2
-_DARKER: Final = 1.4
+_INK_DILATION_PX: Final = 9
+_MIN_INK: Final = 60
+_MIN_INK_DARKNESS: Final = 0.2
+_INK_TO_LINE_DARKNESS: Final = 1.4
 """What is dark in every channel is ink where it is so much darker than most lines (90 %) are."""
-_AS_DARK: Final = 0.8
+_MAX_INK_DARKNESS: Final = 0.8
 """Ink takes no more than this of the paper's brightness in a picture: where it had to, lines are as dark as ink."""
-_MAX_DARK_SHARE: Final = 0.25
+_MAX_INK_SHARE: Final = 0.25
 _LINE_ZONE_PX: Final = 3.0
-_LINES_DARK: Final = 0.5
+_MAX_SHARE_ON_LINES: Final = 0.5
 """Where a 5 mm line is this near, which is on 28 % of the page, lie 30 to 50 % of what is ink."""
 
 
-def off_ink(
+def readable_mask(
     bright: NDArray[np.uint8], valid: NDArray[np.bool_], ink: NDArray[np.uint8] | None, sheet: Sheet
 ) -> tuple[NDArray[np.uint8], bool]:
     """Where the flat page may be read: inside the picture, off the known ink, off what is darker than lines are.
@@ -45,12 +45,12 @@ def off_ink(
     Returns:
         (height, width) uint8, 255 where it may be read; and whether ink was told from lines by how dark it is.
     """
-    free = valid if ink is None else valid & ~_grown(ink)
-    open_ = np.asarray(cv2.multiply(free.view(np.uint8), 255.0), np.uint8)
+    free = valid if ink is None else valid & ~_dilated_ink(ink)
+    readable = np.asarray(cv2.multiply(free.view(np.uint8), 255.0), np.uint8)
     size = (bright.shape[1], bright.shape[0])
     half, eighth = ((size[0] // part, size[1] // part) for part in (2, 8))
     # Strokes are several pixels wide, so half of the resolution shows them all.
-    seen = cv2.resize(open_, half, interpolation=cv2.INTER_AREA)
+    seen = cv2.resize(readable, half, interpolation=cv2.INTER_AREA)
     paper = cv2.resize(bright, half, interpolation=cv2.INTER_AREA)
 
     def low(values: NDArray[Any]) -> FloatMap:
@@ -59,31 +59,31 @@ def off_ink(
 
     around = low(cv2.multiply(paper, seen, scale=1 / 255)) / (low(seen) / np.float32(255) + np.float32(1e-3))
     background = cv2.resize(np.clip(around, 0, 255).astype(np.uint8), half, interpolation=cv2.INTER_LINEAR)
-    darkness = max(_DARK, _DARKER * _line_darkness(paper, background, sheet))
-    if darkness >= _AS_DARK:
-        return open_, False
+    darkness = max(_MIN_INK_DARKNESS, _INK_TO_LINE_DARKNESS * _line_darkness(paper, background, sheet))
+    if darkness >= _MAX_INK_DARKNESS:
+        return readable, False
     limit = cv2.multiply(background, 1 - darkness)
     dark = cv2.bitwise_and(cv2.compare(paper, limit, cv2.CMP_LT), cv2.compare(seen, 127, cv2.CMP_GT))
     count = cv2.countNonZero(dark)
-    if count and cv2.countNonZero(cv2.bitwise_and(dark, _on_lines(sheet))) > _LINES_DARK * count:
-        return open_, False
+    if count and cv2.countNonZero(cv2.bitwise_and(dark, _line_zone(sheet))) > _MAX_SHARE_ON_LINES * count:
+        return readable, False
     dark = cv2.dilate(dark, np.ones((5, 5), np.uint8))
     # Where so much is dark it is the thin lines too, or mould.
-    if cv2.countNonZero(dark) >= _MAX_DARK_SHARE * dark.size:
-        return open_, False
-    return np.asarray(cv2.subtract(open_, cv2.resize(dark, size, interpolation=cv2.INTER_NEAREST)), np.uint8), True
+    if cv2.countNonZero(dark) >= _MAX_INK_SHARE * dark.size:
+        return readable, False
+    return np.asarray(cv2.subtract(readable, cv2.resize(dark, size, interpolation=cv2.INTER_NEAREST)), np.uint8), True
 
 
-def _grown(ink: NDArray[np.uint8]) -> NDArray[np.bool_]:
+def _dilated_ink(ink: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """Where ink (h, w) uint8, 255 = certainly, is so near that it may pull a line: (h, w) bool."""
-    return np.asarray(cv2.dilate(ink, np.ones((_INK_GROWN_PX, _INK_GROWN_PX), np.uint8)) > _INK)
+    return np.asarray(cv2.dilate(ink, np.ones((_INK_DILATION_PX, _INK_DILATION_PX), np.uint8)) > _MIN_INK)
 
 
 @lru_cache(maxsize=4)
-def _on_lines(sheet: Sheet) -> NDArray[np.uint8]:
+def _line_zone(sheet: Sheet) -> NDArray[np.uint8]:
     """(height / 2, width / 2) uint8, every second pixel: 255 within ``_LINE_ZONE_PX`` of a 5 mm line, else 0."""
-    apart_x, apart_y = sheet.line_distances(2)
-    return np.where((apart_y[:, None] <= _LINE_ZONE_PX) | (apart_x <= _LINE_ZONE_PX), 255, 0).astype(np.uint8)
+    distance_x, distance_y = sheet.line_distances(2)
+    return np.where((distance_y[:, None] <= _LINE_ZONE_PX) | (distance_x <= _LINE_ZONE_PX), 255, 0).astype(np.uint8)
 
 
 def _line_darkness(paper: NDArray[np.uint8], background: NDArray[np.uint8], sheet: Sheet) -> float:

@@ -16,22 +16,23 @@ from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import splu
 from scipy.spatial import cKDTree
 
+from cardioscan.arrays import Floats
 from cardioscan.backends.specs import NamePlaces, RectifierWindow
 from cardioscan.errors import RefusalCode, StageError
-from cardioscan.imaging.geometry import Floats, median_of_known, sample_bilinear, transform_points
+from cardioscan.imaging.geometry import median_of_known, sample_bilinear, transform_points
 from cardioscan.imaging.surfaces import robust_lattice, smooth_lattice
 from cardioscan.locate.names import LabelKeypoints
 
-_STIFF: Final = 30.0
+_JUDGING_SMOOTHNESS: Final = 30.0
 """Smoothness of the surface that judges nodes: it bends over about ten squares, so one node cannot bend it."""
 
-_AROUND: Final = 13
+_NEIGHBOURS: Final = 13
 """A point and those around it, the next but one along each axis included: what tells the local axes."""
 
-_LIGHT: Final = 0.05
+_FINAL_SMOOTHNESS: Final = 0.05
 """Smoothness of the surface that is used: only what changes from one node to the next is smoothed."""
 
-_HELD: Final = 0.03
+_UNSEEN_WEIGHT: Final = 0.03
 """Weight with which nodes that were not seen are held to the stiff surface."""
 
 _MIN_COMPONENT: Final = 6
@@ -185,20 +186,22 @@ def resolve_lattice(
     scales = tuple(pitch * s for s in (0.6, 0.4, 0.25, 0.15, 0.1))
     weights, offsets = _gather(place, detections, nominal)
     _check(place)
-    surface, distance = robust_lattice(offsets, weights, _STIFF, scales)
+    surface, distance = robust_lattice(offsets, weights, _JUDGING_SMOOTHNESS, scales)
     limit = max(0.12 * pitch, 5 * 1.4826 * float(np.median(distance[np.isfinite(distance)])))
     place = np.where(distance <= limit, place, -1)
     for _ in range(2):
         _check(place)
         place = _adopt(place, nominal + surface, detections.points, 0.3 * pitch)
         weights, offsets = _gather(place, detections, nominal)
-        surface = smooth_lattice(offsets, weights, _STIFF)
+        surface = smooth_lattice(offsets, weights, _JUDGING_SMOOTHNESS)
         place = np.where(np.linalg.norm(offsets - surface, axis=-1) <= limit, place, -1)
     weights, offsets = _gather(place, detections, nominal)
-    surface = smooth_lattice(offsets, weights, _STIFF)
+    surface = smooth_lattice(offsets, weights, _JUDGING_SMOOTHNESS)
     observed = place >= 0
     # The light surface follows noise, and would carry it far into gaps; there it is held to the stiff one.
-    fine = smooth_lattice(np.where(observed[..., None], offsets - surface, 0.0), np.maximum(weights, _HELD), _LIGHT)
+    fine = smooth_lattice(
+        np.where(observed[..., None], offsets - surface, 0.0), np.maximum(weights, _UNSEEN_WEIGHT), _FINAL_SMOOTHNESS
+    )
     nodes = nominal + surface + fine
     residual = np.linalg.norm(detections.points[place[observed]] - nodes[observed], axis=1)
     truth = np.argwhere(observed)[:, ::-1]
@@ -232,7 +235,7 @@ def _links(points: Floats, pitch: float) -> tuple[NDArray[np.int64], NDArray[np.
     """For each point the one to its right and the one below it, one pitch away, or -1: two (n,) arrays."""
     tree = cKDTree(points)
     count = len(points)
-    wide = tree.query(points, k=min(_AROUND, count))[1]  # by distance: first the point itself
+    wide = tree.query(points, k=min(_NEIGHBOURS, count))[1]  # by distance: first the point itself
     around = wide[:, 1:9]
     moves = points[around] - points[:, None]
     axes = np.broadcast_to(np.array([[pitch, 0.0], [0.0, pitch]]), (count, 2, 2))
@@ -278,16 +281,16 @@ def _number(detections: NodeDetections, pitch: float) -> NDArray[np.int64]:
     signs = np.repeat([[-1.0], [1.0]], edges.shape[1], axis=1).ravel()
     places = np.tile(np.arange(edges.shape[1]), 2)
     incidence = sparse.csr_matrix((signs, (places, edges.ravel())), shape=(edges.shape[1], count))
-    trust = np.ones(edges.shape[1])
+    link_weights = np.ones(edges.shape[1])
     for _ in range(6):
-        weighted = incidence.multiply(trust[:, None]).tocsr()
+        weighted = incidence.multiply(link_weights[:, None]).tocsr()
         system = (incidence.T @ weighted + 1e-7 * sparse.identity(count)).tocsc()
         numbers = splu(system, permc_spec="MMD_AT_PLUS_A").solve(weighted.T @ steps + 1e-7 * detections.coordinates)
-        apart = np.abs(incidence @ numbers - steps).sum(axis=1)
-        if apart.max() < 0.05:
+        residual = np.abs(incidence @ numbers - steps).sum(axis=1)
+        if residual.max() < 0.05:
             break
-        trust = 1 / np.maximum(apart, 0.02)
-    sound = apart < 0.4
+        link_weights = 1 / np.maximum(residual, 0.02)
+    sound = residual < 0.4
     graph = sparse.csr_matrix((np.ones(sound.sum()), edges[:, sound]), shape=(count, count))
     pieces, piece = connected_components(graph, directed=False)
     sizes = np.bincount(piece, minlength=pieces)

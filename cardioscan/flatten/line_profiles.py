@@ -16,40 +16,41 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from scipy.ndimage import spline_filter1d
 
-from cardioscan.imaging.geometry import Floats
+from cardioscan.arrays import FloatMap, Floats
 from cardioscan.page.sheet import Sheet
 
 __all__ = ["measure_lines"]
 
-FloatMap = NDArray[np.float32]
 
 _ALONG_PX: Final = 16.0
 """Deviation of the window along a line: neighbouring nodes share next to nothing, so they can check each other."""
-_TOGETHER: Final = 8
+_AVERAGED_PX: Final = 8
 """So many pixels along a line are averaged before the window is laid over them."""
 _PROFILE_BLUR: Final = 0.45
 """Deviation, px, of a Gaussian across the lines: with it a spline through the pixels follows a line a pixel wide."""
 _ACROSS_PX: Final = 9.0
-_REACH: Final = 20
-_FITS: Final = 3
-_SOME: Final = 5
+_HALF_PROFILE_PX: Final = 20
+_N_FITS: Final = 3
+_SAMPLE_STEP: Final = 5
 """Every fifth node tells what is typical of all of them; 5 divides neither 44 nor 57, so no line is left out."""
 _MAX_STEP_PX: Final = 1.5
 _MAX_MOVE_PX: Final = 5.0
 _MIN_STRENGTH: Final = 0.15
-_NO_LINE: Final = 1e-3
+_MIN_PROFILE: Final = 1e-3
 """A typical profile no higher than this, in units of the local contrast, is rounding."""
-_MIN_OPEN: Final = 0.2
+_MIN_READABLE_SHARE: Final = 0.2
 """Of a window so much is enough: the variance tells how little is known."""
 _RIM_PX: Final = 6.0
 
 
-def measure_lines(dark: NDArray[np.uint8], open_: NDArray[np.uint8], axis: int, sheet: Sheet) -> tuple[Floats, Floats]:
+def measure_lines(
+    dark: NDArray[np.uint8], readable: NDArray[np.uint8], axis: int, sheet: Sheet
+) -> tuple[Floats, Floats]:
     """How far each printed line stands from its nominal place, at every node by itself.
 
     Args:
         dark: (height, width) uint8, the flat page's darkest channel, in which a line of any colour is dark.
-        open_: same shape, 255 where the page may be read, else 0.
+        readable: same shape, 255 where the page may be read, else 0.
         axis: 0 for the vertical lines (displacement in x), 1 for the horizontal ones (in y).
         sheet: the printed page.
 
@@ -60,53 +61,53 @@ def measure_lines(dark: NDArray[np.uint8], open_: NDArray[np.uint8], axis: int, 
     """
     nodes = sheet.lattice()
     places, centres = nodes[0, :, 0], nodes[:, 0, 1]
-    lit = cv2.bitwise_and(cv2.bitwise_not(dark), open_)
+    masked = cv2.bitwise_and(cv2.bitwise_not(dark), readable)
     if axis == 0:
-        return _measure(*_flattened(lit, open_), places, centres)
-    displacement, variance = _measure(*_flattened(cv2.transpose(lit), cv2.transpose(open_)), centres, places)
+        return _measure(*_high_passed(masked, readable), places, centres)
+    displacement, variance = _measure(*_high_passed(cv2.transpose(masked), cv2.transpose(readable)), centres, places)
     return displacement.T, variance.T
 
 
-def _measure(read: FloatMap, open_: FloatMap, places: Floats, centres: Floats) -> tuple[Floats, Floats]:
+def _measure(read: FloatMap, readable: FloatMap, places: Floats, centres: Floats) -> tuple[Floats, Floats]:
     """Lines across the second axis at ``places`` (m,), averaged along the first around ``centres`` (n,): (n, m).
 
-    ``read`` is how dark the page is where it is open, else 0; of it and of ``open_``, ``_TOGETHER`` pixels along the
-    first axis have been averaged to one.
+    ``read`` is how dark the page is where it may be read, else 0; of it and of ``readable``, ``_AVERAGED_PX`` pixels
+    along the first axis have been averaged to one.
     """
     length, size = read.shape
-    along = _TOGETHER * np.arange(length) + (_TOGETHER - 1) / 2
+    along = _AVERAGED_PX * np.arange(length) + (_AVERAGED_PX - 1) / 2
     window = np.exp(-0.5 * ((along - centres[:, None]) / _ALONG_PX) ** 2).astype(np.float32)
-    seen = window @ open_
+    seen = window @ readable
     profiles = np.asarray(cv2.GaussianBlur((window @ read) / np.maximum(seen, 1e-3), (5, 1), _PROFILE_BLUR), np.float32)
     seen = seen / np.maximum(window.sum(axis=1, keepdims=True), 1e-6)
 
-    offsets = np.arange(-_REACH, _REACH + 1).astype(np.float64)
+    offsets = np.arange(-_HALF_PROFILE_PX, _HALF_PROFILE_PX + 1).astype(np.float64)
     taper = np.exp(-0.5 * (offsets / _ACROSS_PX) ** 2)
     nominal = places[:, None] + offsets
     column = np.clip(np.round(nominal), 0, size - 1).astype(int)
     inside = (nominal >= _RIM_PX) & (nominal <= size - 1 - _RIM_PX)
     weight = (seen[:, column] * inside * taper).astype(np.float32)
     share = weight.sum(axis=-1) / taper.sum()
-    usable = share > _MIN_OPEN
+    usable = share > _MIN_READABLE_SHARE
 
     strips = _Strips(profiles, places)
     displacement = np.zeros(usable.shape)
     variance = np.full(usable.shape, np.inf)
     if not usable.any():
         return displacement, variance
-    some = tuple(place[::_SOME] for place in np.nonzero(usable))
-    for turn in range(_FITS):
+    some = tuple(place[::_SAMPLE_STEP] for place in np.nonzero(usable))
+    for turn in range(_N_FITS):
         sampled = strips.at(displacement)
         if turn == 0:
             # What all lines share is found first: a profile made symmetric about the wrong place has two humps.
             displacement += _common_shift(sampled[some], taper)
             sampled = strips.at(displacement)
         typical = _typical_line(sampled[some], taper)
-        if np.abs(typical).max() < _NO_LINE:
+        if np.abs(typical).max() < _MIN_PROFILE:
             return np.zeros(usable.shape), np.full(usable.shape, np.inf)
         step, variance = _fit_line(sampled, weight, offsets, typical)
         # What covers part of a window also darkens what is left of it, which the residual does not show.
-        variance = np.where(usable, variance / np.maximum(share, _MIN_OPEN), np.inf)
+        variance = np.where(usable, variance / np.maximum(share, _MIN_READABLE_SHARE), np.inf)
         step = np.where(np.isfinite(variance), np.clip(step, -_MAX_STEP_PX, _MAX_STEP_PX), 0.0)
         displacement = np.clip(displacement + step, -_MAX_MOVE_PX, _MAX_MOVE_PX)
     return np.where(np.isfinite(variance), displacement, 0.0), variance
@@ -119,22 +120,22 @@ class _Strips:
     the profile its last value goes on.
     """
 
-    _PAD: Final = _REACH + round(_MAX_MOVE_PX) + 4
+    _PAD: Final = _HALF_PROFILE_PX + round(_MAX_MOVE_PX) + 4
 
     def __init__(self, profiles: FloatMap, places: Floats) -> None:
         padded = np.pad(profiles, ((0, 0), (self._PAD, self._PAD)), mode="edge")
         coefficients = spline_filter1d(padded, order=3, axis=1, mode="nearest", output=np.float32)
-        self._stretches = sliding_window_view(coefficients, 2 * _REACH + 4, axis=1)
-        self._places = places + self._PAD - _REACH - 1
+        self._stretches = sliding_window_view(coefficients, 2 * _HALF_PROFILE_PX + 4, axis=1)
+        self._places = places + self._PAD - _HALF_PROFILE_PX - 1
 
     def at(self, displacement: Floats) -> FloatMap:
-        """Samples (n, m, 2 _REACH + 1) float32 of the stretches moved by (n, m) px."""
+        """Samples (n, m, 2 _HALF_PROFILE_PX + 1) float32 of the stretches moved by (n, m) px."""
         start = self._places + displacement
         first = np.clip(np.floor(start).astype(np.int64), 0, self._stretches.shape[1] - 1)
         t = np.clip(start - first, 0.0, 1.0)[..., None].astype(np.float32)
         taken = self._stretches[np.arange(len(first))[:, None], first]
         weights = [(1 - t) ** 3 / 6, (3 * t**3 - 6 * t**2 + 4) / 6, (1 + 3 * t + 3 * t**2 - 3 * t**3) / 6, t**3 / 6]
-        width = 2 * _REACH + 1
+        width = 2 * _HALF_PROFILE_PX + 1
         sampled = weights[0] * taken[..., :width]
         for place, weight in enumerate(weights[1:], 1):
             sampled += weight * taken[..., place : place + width]
@@ -165,7 +166,7 @@ def _typical_line(sampled: FloatMap, taper: Floats) -> Floats:
 
 def _fit_line(sampled: FloatMap, weight: FloatMap, offsets: Floats, typical: Floats) -> tuple[Floats, Floats]:
     """Least squares for level, slope, strength and shift of the typical line: the shift and its variance (n, m)."""
-    basis = np.stack([np.ones_like(offsets), offsets / _REACH, typical, -np.gradient(typical)], axis=1)
+    basis = np.stack([np.ones_like(offsets), offsets / _HALF_PROFILE_PX, typical, -np.gradient(typical)], axis=1)
     scale = np.maximum(np.abs(basis).max(axis=0), 1e-12)
     basis = basis / scale
     products = (basis[:, :, None] * basis[:, None, :]).reshape(len(offsets), -1)
@@ -201,18 +202,18 @@ def _solved(normal: Floats, right: Floats) -> tuple[Floats, Floats]:
     return np.moveaxis(known, 0, -1), 1 / matrix[-1, -1]
 
 
-def _flattened(lit: NDArray[np.uint8], open_: NDArray[np.uint8]) -> tuple[FloatMap, FloatMap]:
+def _high_passed(masked: NDArray[np.uint8], readable: NDArray[np.uint8]) -> tuple[FloatMap, FloatMap]:
     """How dark upright lines are against their surroundings, several pixels along them averaged to one.
 
     Args:
-        lit: (height, width) uint8, how dark the page is where it may be read, else 0.
-        open_: same shape, 255 where it may be read, else 0.
+        masked: (height, width) uint8, how dark the page is where it may be read, else 0.
+        readable: same shape, 255 where it may be read, else 0.
 
     Returns:
         The darkness, in units of the local contrast, times the share that may be read, and that share, each
-        (height / ``_TOGETHER``, width) float32.
+        (height / ``_AVERAGED_PX``, width) float32.
     """
-    read, share = _averaged(lit), _averaged(open_) / np.float32(255)
+    read, share = _averaged(masked), _averaged(readable) / np.float32(255)
     size = (read.shape[1], read.shape[0])
     less = (size[0] // 4, size[1])
 
@@ -231,9 +232,9 @@ def _flattened(lit: NDArray[np.uint8], open_: NDArray[np.uint8]) -> tuple[FloatM
 
 
 def _averaged(plane: NDArray[np.uint8]) -> FloatMap:
-    """The mean (height / ``_TOGETHER``, width) float32 of so many rows of a plane; left over rows are left out."""
-    whole = plane.shape[0] // _TOGETHER * _TOGETHER
-    total = cv2.add(plane[0:whole:_TOGETHER], plane[1:whole:_TOGETHER], dtype=cv2.CV_16U)
-    for row in range(2, _TOGETHER):
-        total = cv2.add(total, plane[row:whole:_TOGETHER], dtype=cv2.CV_16U)
-    return total.astype(np.float32) / np.float32(_TOGETHER)
+    """The mean (height / ``_AVERAGED_PX``, width) float32 of so many rows of a plane; left over rows are left out."""
+    whole = plane.shape[0] // _AVERAGED_PX * _AVERAGED_PX
+    total = cv2.add(plane[0:whole:_AVERAGED_PX], plane[1:whole:_AVERAGED_PX], dtype=cv2.CV_16U)
+    for row in range(2, _AVERAGED_PX):
+        total = cv2.add(total, plane[row:whole:_AVERAGED_PX], dtype=cv2.CV_16U)
+    return total.astype(np.float32) / np.float32(_AVERAGED_PX)

@@ -22,30 +22,31 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from cardioscan.flatten.ink_mask import off_ink
+from cardioscan.arrays import Floats
+from cardioscan.flatten.ink_mask import readable_mask
 from cardioscan.flatten.line_profiles import measure_lines
 from cardioscan.flatten.page_map import PageMap
 from cardioscan.imaging.channels import channel_range
-from cardioscan.imaging.geometry import Floats, median_of_known, slide_nodes
-from cardioscan.imaging.surfaces import robust_lattice, smooth_lattice, stiffest_that_predicts
+from cardioscan.imaging.geometry import median_of_known, slide_nodes
+from cardioscan.imaging.surfaces import cross_validated_smoothness, geman_mcclure, robust_lattice, smooth_lattice
 from cardioscan.page.sheet import Sheet
 
 __all__ = ["FlatPixels", "LineReport", "refine_lines"]
 
-_STILL_PX: Final = 0.6
+_SETTLED_PX: Final = 0.6
 """Lines that are measured so far from where they were sampled (90 %) are measured again; a line is a px or two wide."""
-_FLOOR_PX: Final = 0.05
-_BELIEVED: Final = 0.3
+_MIN_ERROR_PX: Final = 0.05
+_JUDGING_SMOOTHNESS: Final = 0.3
 """Stiffness of the surface against which single nodes are judged, and by how many px they may leave it."""
-_DOUBT_PX: Final = (3.0, 1.5)
+_OUTLIER_SCALES_PX: Final = (3.0, 1.5)
 _OUTLIER_PX: Final = 0.8
-_ROUGHLY: Final = 6.0
-"""A node is doubted beyond ``_OUTLIER_PX``, or beyond so many times what those within ``_AROUND`` of it depart by: on
+_OUTLIER_RATIO: Final = 6.0
+"""A node is an outlier beyond ``_OUTLIER_PX``, or beyond so many times the median residual of its neighbours: on
 crumpled paper all of them leave a stiff surface, and are right."""
-_AROUND: Final = 3
-_SUPPLE: Final = 1e-3
-_LADDER: Final = (1e-4, 1e-2, 1.0, 100.0, 1e5)
-_RASTER_SHARE: Final = 0.4
+_NEIGHBOURHOOD_NODES: Final = 3
+_INTERIM_SMOOTHNESS: Final = 1e-3
+_SMOOTHNESSES: Final = (1e-4, 1e-2, 1.0, 100.0, 1e5)
+_MIN_RASTER_SHARE: Final = 0.4
 _MIN_MEASURED: Final = 0.3
 
 
@@ -59,7 +60,7 @@ class LineReport:
         precision_px: median standard error of a single node's place, px of the reference frame, both directions.
         moved_px: median distance that the nodes went, px of the reference frame.
         raster: share of the printer's raster pattern found in the vertical and in the horizontal lines (1 = all of it).
-        ink_apart: whether ink was told from the lines by how dark it is.
+        ink_separable: whether ink was told from the lines by how dark it is.
         displacement: (n_horizontal_lines, n_vertical_lines, 2) float64 of the nodes against those that were given, px
             of the reference frame; None where nothing was measured.
     """
@@ -69,7 +70,7 @@ class LineReport:
     precision_px: float
     moved_px: float
     raster: tuple[float, float]
-    ink_apart: bool
+    ink_separable: bool
     displacement: Floats | None
 
     def to_json_dict(self) -> dict[str, Any]:
@@ -80,7 +81,7 @@ class LineReport:
             "precision_px": round(self.precision_px, 3) if self.applied else None,
             "moved_px": round(self.moved_px, 3),
             "raster": list(self.raster),
-            "ink_apart": self.ink_apart,
+            "ink_separable": self.ink_separable,
         }
 
 
@@ -104,7 +105,7 @@ def refine_lines(
     ink: NDArray[np.uint8] | None,
     rounds: int,
     page: FlatPixels | None = None,
-    begun: Floats | None = None,
+    start_displacement: Floats | None = None,
 ) -> tuple[Floats, LineReport]:
     """Move the nodes of a lattice onto the printed lines, one by one.
 
@@ -119,14 +120,15 @@ def refine_lines(
             which lines were found where the page was sampled for them, or in which ink was neither known nor told from
             lines. The displacement is always smoothed as a whole; how supple it may be is settled by the page in the
             last round.
-        page: the flat page that the nodes give, or with ``begun`` those that came out then; None has it sampled.
-        begun: the displacement that an earlier call has come to, from the same nodes.
+        page: the flat page that the nodes give, or with ``start_displacement`` those that came out then; None has it
+            sampled.
+        start_displacement: the displacement that an earlier call has come to, from the same nodes.
 
     Returns:
         The nodes, same shape, and a report.
     """
     start = np.asarray(nodes, np.float64)
-    moved = begun
+    moved = start_displacement
     current = start if moved is None else start + slide_nodes(start, moved, sheet.pitch)
     report = LineReport(False, 0.0, float("nan"), 0.0, (0.0, 0.0), False, moved)
     for turn in range(rounds):
@@ -134,14 +136,16 @@ def refine_lines(
             page_map = PageMap.of(current, sheet)
             page = FlatPixels(page_map.sample(image), page_map.inside(image.shape))
         dark, bright = channel_range(page.pixels)
-        open_, apart = off_ink(bright, page.valid, ink, sheet)
-        lines = [measure_lines(dark, open_, axis, sheet) for axis in (0, 1)]
+        readable, residual = readable_mask(bright, page.valid, ink, sheet)
+        lines = [measure_lines(dark, readable, axis, sheet) for axis in (0, 1)]
         known = [np.isfinite(variance) for _, variance in lines]
         if min(float(there.mean()) for there in known) < _MIN_MEASURED:
             break
-        still = [np.percentile(np.abs(at[there]), 90) < _STILL_PX for (at, _), there in zip(lines, known, strict=True)]
+        close = [
+            np.percentile(np.abs(at[there]), 90) < _SETTLED_PX for (at, _), there in zip(lines, known, strict=True)
+        ]
         # Where nothing tells ink from lines, more rounds are for when it is known.
-        last = all(still) or turn == rounds - 1 or (ink is None and not apart)
+        last = all(close) or turn == rounds - 1 or (ink is None and not residual)
         before = np.zeros((*start.shape[:2], 2)) if moved is None else moved
         surfaces = [
             _surface(before[..., axis] + measured, variance, axis, sheet, last)
@@ -156,7 +160,7 @@ def refine_lines(
             float(np.mean(errors)),
             float(np.median(np.linalg.norm(moved, axis=-1))),
             (round(surfaces[0][1], 3), round(surfaces[1][1], 3)),
-            apart,
+            residual,
             moved,
         )
         if last:
@@ -174,36 +178,38 @@ def _surface(total: Floats, variance: Floats, axis: int, sheet: Sheet, settle: b
     if offsets is not None:
         pattern = np.broadcast_to(offsets[0] if axis == 0 else offsets[1][:, None], total.shape)
         share = _pattern_share(total, pattern, variance, axis)
-        if share > _RASTER_SHARE:
+        if share > _MIN_RASTER_SHARE:
             total = total - pattern
-    weights = _believed(total, variance)
+    weights = _robust_weights(total, variance)
     values = total[..., None]
-    smoothness = _SUPPLE
+    smoothness = _INTERIM_SMOOTHNESS
     if settle:
         fold = (np.arange(total.shape[0])[:, None] + np.arange(total.shape[1])) % 2
-        smoothness = stiffest_that_predicts(values, weights, fold, _LADDER, farthest=1.0, begin=0, both=False)
+        smoothness = cross_validated_smoothness(
+            values, weights, fold, _SMOOTHNESSES, max_error=1.0, first_tried=0, both_folds=False
+        )
     return smooth_lattice(values, weights + 1e-9, smoothness)[..., 0], share
 
 
-def _believed(total: Floats, variance: Floats) -> Floats:
+def _robust_weights(total: Floats, variance: Floats) -> Floats:
     """Weights (rows, columns) of measured nodes, 1 for a perfect one: by their variance, and by their neighbours."""
     known = np.isfinite(variance)
-    weights = _precise(variance)
-    _, apart = robust_lattice(total[..., None], weights, _BELIEVED, _DOUBT_PX)
-    apart = np.minimum(apart, 10.0)
-    scale = np.maximum(_OUTLIER_PX, _ROUGHLY * _around(apart, known))
-    return np.where(known, weights / (1 + (apart / scale) ** 2) ** 2, 0.0)
+    weights = _precision_weights(variance)
+    _, residual = robust_lattice(total[..., None], weights, _JUDGING_SMOOTHNESS, _OUTLIER_SCALES_PX)
+    residual = np.minimum(residual, 10.0)
+    scale = np.maximum(_OUTLIER_PX, _OUTLIER_RATIO * _local_median(residual, known))
+    return np.where(known, geman_mcclure(weights, residual, scale), 0.0)
 
 
-def _precise(variance: Floats) -> Floats:
+def _precision_weights(variance: Floats) -> Floats:
     """Weights (rows, columns) by the variance of a node's own measurement, 0 where there is none."""
-    return np.asarray(_FLOOR_PX**2 / (variance + _FLOOR_PX**2), np.float64)
+    return np.asarray(_MIN_ERROR_PX**2 / (variance + _MIN_ERROR_PX**2), np.float64)
 
 
-def _around(values: Floats, known: NDArray[np.bool_]) -> Floats:
-    """Median (rows, columns) of the known values within ``_AROUND`` nodes, 0 where there are none."""
-    side = 2 * _AROUND + 1
-    padded = np.pad(np.where(known, values, np.inf), _AROUND, constant_values=np.inf)
+def _local_median(values: Floats, known: NDArray[np.bool_]) -> Floats:
+    """Median (rows, columns) of the known values within ``_NEIGHBOURHOOD_NODES`` nodes, 0 where there are none."""
+    side = 2 * _NEIGHBOURHOOD_NODES + 1
+    padded = np.pad(np.where(known, values, np.inf), _NEIGHBOURHOOD_NODES, constant_values=np.inf)
     windows = np.sort(sliding_window_view(padded, (side, side)).reshape(*values.shape, -1), axis=-1)
     middle = np.maximum(np.isfinite(windows).sum(axis=-1, keepdims=True) - 1, 0) // 2
     median = np.take_along_axis(windows, middle, axis=-1)[..., 0]
@@ -216,9 +222,11 @@ def _pattern_share(total: Floats, pattern: Floats, variance: Floats, axis: int) 
     By the median of each line: nodes weighted by how well they agree with others would favour those where the paper's
     own bends make up for the pattern.
     """
-    both = np.stack([total, pattern], axis=-1)
+    both_folds = np.stack([total, pattern], axis=-1)
     # Smoothing is linear, so the rest for any factor is a combination of these two.
-    rough, ripple = np.moveaxis(both - smooth_lattice(both, _precise(variance) + 1e-9, 30.0), -1, 0)
+    rough, ripple = np.moveaxis(
+        both_folds - smooth_lattice(both_folds, _precision_weights(variance) + 1e-9, 30.0), -1, 0
+    )
     known = np.isfinite(variance)
     if axis == 1:
         rough, ripple, known = rough.T, ripple.T, known.T  # lines across the second axis

@@ -16,8 +16,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from cardioscan.arrays import FloatMap, Floats, Image
 from cardioscan.flatten.lattice import Lattice, NodeDetections, read_nodes, resolve_lattice
-from cardioscan.imaging.geometry import Floats, sampling_blur, spline_matrix
+from cardioscan.imaging.geometry import sampling_blur, spline_matrix
 from cardioscan.imaging.warping import SmoothMap
 from cardioscan.page.sheet import Sheet
 
@@ -31,8 +32,6 @@ __all__ = [
     "soften",
 ]
 
-Image = NDArray[np.uint8]
-FloatMap = NDArray[np.float32]
 
 _CELL_PX: Final = 4
 _BILINEAR: Final = 1 / 6

@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from cardioscan.arrays import FloatMap, Floats
 from cardioscan.backends.specs import NamePlaces
 from cardioscan.flatten.grid_waves import (
     BLUR,
@@ -29,31 +30,30 @@ from cardioscan.flatten.grid_waves import (
     unwrap,
 )
 from cardioscan.flatten.page_map import PageMap
-from cardioscan.imaging.geometry import Floats, halve, slide_nodes, transform_points
-from cardioscan.imaging.surfaces import robust_lattice, smooth_lattice, stiffest_that_predicts
+from cardioscan.imaging.geometry import halve, slide_nodes, transform_points
+from cardioscan.imaging.surfaces import cross_validated_smoothness, geman_mcclure, robust_lattice, smooth_lattice
 from cardioscan.page.sheet import Sheet
 
 __all__ = ["PhaseReport", "PhaseRound", "refine_nodes"]
 
-FloatMap = NDArray[np.float32]
 
 _SIGMAS: Final = (60.0, 28.0)
 _ROUNDS: Final = 4
 """At most so many; the window shrinks from the first to the second of these over them, px."""
 _SETTLED_PX: Final = 0.5
-_NEAR_PX: Final = 8.0
-_CONFIDENT: Final = 0.3
-_MIN_CONFIDENT_SHARE: Final = 0.15
-_JUMP: Final = 0.45
-_SMOOTHNESS: Final = 3.0
-_STIFF: Final = 30.0
-_EQUALLY: Final = 1.25
+_MAX_MEDIAN_FOR_INK_PX: Final = 8.0
+_CLEAR: Final = 0.3
+_MIN_CLEAR_SHARE: Final = 0.15
+_MAX_LEAP: Final = 0.45
+_MOVE_SMOOTHNESS: Final = 3.0
+_JUDGING_SMOOTHNESS: Final = 30.0
+_NO_WORSE: Final = 1.25
 """A stiffer surface is taken when it predicts left-out blocks no worse than by this factor."""
 
-_LADDER: Final = (0.3, 3.0, 30.0, 300.0, 3e3, 1e5, 1e7)
+_SMOOTHNESSES: Final = (0.3, 3.0, 30.0, 300.0, 3e3, 1e5, 1e7)
 """Stiffness of the final surface, to be chosen from."""
 
-_HELD: Final = 0.002
+_ANCHOR_WEIGHT: Final = 0.002
 
 
 @dataclass(frozen=True)
@@ -139,32 +139,32 @@ def refine_nodes(
         sigma = float(sigmas[place])
         page_map = PageMap.of(current, sheet, STEP)
         page = page_map.sample(small, fill=None)
-        open_ = page_map.inside(small.shape, rim=0.0).astype(np.float32)
+        readable = page_map.inside(small.shape, rim=0.0).astype(np.float32)
         candidates = grid_sources(page)
-        if done and source == "darkness" and done[-1].median_px < _NEAR_PX:
-            open_ *= 1 - off_grid_ink(candidates["darkness"], open_, sheet)
+        if done and source == "darkness" and done[-1].median_px < _MAX_MEDIAN_FOR_INK_PX:
+            readable *= 1 - off_grid_ink(candidates["darkness"], readable, sheet)
         if source and source not in candidates:
             break
         tried = [source] if source else list(candidates)
         if not inverted.any() and "chroma" in tried:
-            open_ *= 1 - colourless_ink(page, open_)
-        measured = [measure_waves(candidates[name], open_, sheet, sigma) for name in tried]
-        chosen = int(np.argmax([trust.min(axis=0).mean() for _, trust in measured]))
+            readable *= 1 - colourless_ink(page, readable)
+        measured = [measure_waves(candidates[name], readable, sheet, sigma) for name in tried]
+        chosen = int(np.argmax([clarity.min(axis=0).mean() for _, clarity in measured]))
         if not source and tried[chosen] == "chroma":
-            inverted = _opposed(measured, tried, sheet.pitch)
-        wrapped, trust = measured[chosen]
+            inverted = _inverted_directions(measured, tried, sheet.pitch)
+        wrapped, clarity = measured[chosen]
         if inverted.any():
-            wrapped = _half_on(wrapped, inverted, sheet.pitch)
-        source, weakest = tried[chosen], trust.min(axis=0)
-        if np.mean(weakest > _CONFIDENT) < _MIN_CONFIDENT_SHARE:
+            wrapped = _shifted_half_pitch(wrapped, inverted, sheet.pitch)
+        source, weakest = tried[chosen], clarity.min(axis=0)
+        if np.mean(weakest > _CLEAR) < _MIN_CLEAR_SHARE:
             break
-        move = _believable(wrapped, trust, sheet.pitch, names)
-        size = np.linalg.norm(move, axis=-1)[weakest > _CONFIDENT]
+        move = _plausible_moves(wrapped, clarity, sheet.pitch, names)
+        size = np.linalg.norm(move, axis=-1)[weakest > _CLEAR]
         now = PhaseRound(sigma, float(np.median(size)), float(np.percentile(size, 95)))
         if done and now.median_px > 2 and now.median_px > 1.5 * done[-1].median_px:
             break  # it runs away: what was reached before is kept
         done.append(now)
-        final = (wrapped, trust, flat)
+        final = (wrapped, clarity, flat)
         confidence = weakest.astype(np.float32)
         current = current + slide_nodes(current, move, sheet.pitch)
         flat = flat + slide_nodes(flat, move, sheet.pitch)
@@ -173,8 +173,8 @@ def refine_nodes(
         place = len(sigmas) - 1 if converged and place < len(sigmas) - 1 else place + 1
     if final is not None:
         # The rounds are for coming near; what counts is the last measurement, smoothed as far as the paper is smooth.
-        wrapped, trust, flat = final
-        total = _smoothed_total(wrapped, trust, flat - sheet.lattice(), sheet.pitch)
+        wrapped, clarity, flat = final
+        total = _smoothed_total(wrapped, clarity, flat - sheet.lattice(), sheet.pitch)
         best = transform_points(shrinking, start)
         best = best + slide_nodes(best, total, sheet.pitch)
         best_flat = sheet.lattice() + total
@@ -183,24 +183,24 @@ def refine_nodes(
     return (transform_points(np.linalg.inv(shrinking), best) if done else start), report
 
 
-def _opposed(measured: list[tuple[Floats, Floats]], names: list[str], pitch: float) -> NDArray[np.bool_]:
+def _inverted_directions(measured: list[tuple[Floats, Floats]], names: list[str], pitch: float) -> NDArray[np.bool_]:
     """In which direction colour and darkness put the lines half a square apart: (2,) bool, vertical and horizontal.
 
     Grey lines on tinted paper are minima of colour, so colour has its maxima between them; a printer may have such
     lines in one direction only. Each of ``measured`` is displacement and trust, (2, rows, columns), by ``names``.
     """
-    (a, trust_a), (b, trust_b) = measured[names.index("chroma")], measured[names.index("darkness")]
-    turn = np.exp(2j * np.pi * (a - b) / pitch) * trust_a * trust_b
+    (a, clarity_a), (b, clarity_b) = measured[names.index("chroma")], measured[names.index("darkness")]
+    turn = np.exp(2j * np.pi * (a - b) / pitch) * clarity_a * clarity_b
     return np.asarray(turn.sum(axis=(1, 2)).real < 0)
 
 
-def _half_on(wrapped: Floats, where: NDArray[np.bool_], pitch: float) -> Floats:
+def _shifted_half_pitch(wrapped: Floats, where: NDArray[np.bool_], pitch: float) -> Floats:
     """Displacements (2, rows, columns) modulo a pitch, half a pitch further on in the directions ``where`` (2,)."""
     moved = np.where(where[:, None, None], wrapped + pitch / 2, wrapped)
     return np.asarray((moved + pitch / 2) % pitch - pitch / 2, np.float64)
 
 
-def _smoothed_total(wrapped: Floats, trust: Floats, before: Floats, pitch: float) -> Floats:
+def _smoothed_total(wrapped: Floats, clarity: Floats, before: Floats, pitch: float) -> Floats:
     """The displacement (rows, columns, 2) from the start that the last round measured, as smooth as the page allows.
 
     How stiff the surface is, is settled by what predicts blocks of nodes from the nodes around them best (windows
@@ -211,29 +211,30 @@ def _smoothed_total(wrapped: Floats, trust: Floats, before: Floats, pitch: float
     block = (np.arange(rows)[:, None] // 3 + np.arange(columns) // 3) % 2
     result = []
     for axis in (0, 1):
-        weights = np.where(np.abs(wrapped[axis]) < _JUMP * pitch, trust[axis] ** 2, 0.0)
+        weights = np.where(np.abs(wrapped[axis]) < _MAX_LEAP * pitch, clarity[axis] ** 2, 0.0)
         values = (before[..., axis] + wrapped[axis])[..., None]
-        _, apart = robust_lattice(values, weights, _STIFF, (0.3 * pitch, 0.15 * pitch))
-        weights = weights / (1 + (np.minimum(apart, pitch) / 1.5) ** 2) ** 2
-        smoothness = stiffest_that_predicts(values, weights, block, _LADDER, equally=_EQUALLY)
+        _, residual = robust_lattice(values, weights, _JUDGING_SMOOTHNESS, (0.3 * pitch, 0.15 * pitch))
+        weights = geman_mcclure(weights, np.minimum(residual, pitch), 1.5)
+        smoothness = cross_validated_smoothness(values, weights, block, _SMOOTHNESSES, tolerance=_NO_WORSE)
         result.append(smooth_lattice(values, weights + 1e-6, smoothness)[..., 0])
     return np.stack(result, axis=-1)
 
 
-def _believable(wrapped: Floats, trust: Floats, pitch: float, names: NamePlaces) -> Floats:
+def _plausible_moves(wrapped: Floats, clarity: Floats, pitch: float, names: NamePlaces) -> Floats:
     """The moves to make: unwrapped, leaps refused, smooth, and carried over nodes without visible grid."""
     seeds = np.zeros(wrapped.shape[1:], bool)
     for label in names.classes:
         seeds[max(label.j - 2, 0) : label.j + 3, max(label.i - 2, 0) : label.i + 3] = True
     moves = []
-    for displacement, quality in zip(wrapped, trust, strict=True):
+    for displacement, quality in zip(wrapped, clarity, strict=True):
         raw = unwrap(displacement, quality, pitch, seeds)
         weights = np.where(np.isfinite(raw), quality**2, 0.0)
         values = np.nan_to_num(raw)[..., None]
-        surface, apart = robust_lattice(values, weights, _STIFF, (0.3 * pitch, 0.15 * pitch))
-        weights = np.where(
-            apart < _JUMP * pitch, weights / (1 + (np.minimum(apart, pitch) / (0.1 * pitch)) ** 2) ** 2, 0.0
+        surface, residual = robust_lattice(values, weights, _JUDGING_SMOOTHNESS, (0.3 * pitch, 0.15 * pitch))
+        robust = geman_mcclure(weights, np.minimum(residual, pitch), 0.1 * pitch)
+        weights = np.where(residual < _MAX_LEAP * pitch, robust, 0.0)
+        surface = smooth_lattice(
+            np.where(weights[..., None] > 0, values, 0.0), weights + _ANCHOR_WEIGHT, _MOVE_SMOOTHNESS
         )
-        surface = smooth_lattice(np.where(weights[..., None] > 0, values, 0.0), weights + _HELD, _SMOOTHNESS)
         moves.append(np.clip(surface[..., 0], -1.2 * pitch, 1.2 * pitch))
     return np.stack(moves, axis=-1)

@@ -96,7 +96,7 @@ def _write_measures(paper: Axes, record: EcgRecord) -> None:
 
 
 def _intervals(record: EcgRecord) -> list[tuple[str, str]]:
-    from cardioscan.evaluate.clinical import measure_clinical
+    from cardioscan.postprocess.clinical import measure_clinical
 
     names = {"PR": "pr_ms", "QRS": "qrs_ms", "QT": "qt_ms", "QTc (Bazett)": "qtc_bazett_ms"}
     try:

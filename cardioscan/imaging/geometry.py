@@ -1,4 +1,4 @@
-"""Pure geometry shared by the stages: frames, homographies, orientations, resizing, and maps through a lattice.
+"""Geometry shared by the stages: homographies, orientations, resizing, and interpolation on lattices.
 
 Every 3x3 matrix here takes homogeneous column vectors (x, y, 1) of one pixel frame to another, float64, with integer
 coordinates at pixel centres. Nothing here knows about ECGs, and nothing keeps state except caches of constants.
@@ -14,14 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import make_interp_spline
 
-Floats = NDArray[np.float64]
-Points = NDArray[np.floating[Any]]
+from cardioscan.arrays import Floats, Points
 
-_NEARLY: Final = 1.25
-"""Shrunk by no more than this, a picture needs no low-pass."""
+_MAX_UNFILTERED_REDUCTION: Final = 1.25
+"""A picture that is made smaller by no more than this factor needs no low-pass filter."""
 
 N_ORIENTATIONS: Final = 8
-"""Four quarter turns, each as printed or mirrored."""
+"""Four quarter turns, each as printed or mirrored; numbered as in :func:`orientation_matrix`."""
 
 
 def transform_points(matrix: Points, points: Points) -> Floats:
@@ -76,8 +75,8 @@ def jacobians(matrices: Points, points: Points) -> tuple[Floats, Floats]:
         points: (n, 2).
 
     Returns:
-        Jacobians (..., n, 2, 2), and the third homogeneous coordinate (..., n), whose sign tells points behind the
-        horizon from those before it.
+        Jacobians (..., n, 2, 2), and the third homogeneous coordinate (..., n), whose sign differs on the two sides of
+        the horizon.
     """
     matrices = np.asarray(matrices, np.float64)
     homogeneous = np.concatenate([np.asarray(points, np.float64), np.ones((len(points), 1))], axis=1)
@@ -90,7 +89,10 @@ def jacobians(matrices: Points, points: Points) -> tuple[Floats, Floats]:
 
 
 def stretch(jacobian: Floats) -> tuple[Floats, Floats]:
-    """Scale (geometric mean of the singular values) and their ratio (>= 1, inf where flat) of Jacobians (..., 2, 2)."""
+    """Scale and anisotropy of Jacobians (..., 2, 2): geometric mean of the singular values, and their ratio.
+
+    The ratio is >= 1, and inf where a Jacobian is singular.
+    """
     determinant = np.abs(jacobian[..., 0, 0] * jacobian[..., 1, 1] - jacobian[..., 0, 1] * jacobian[..., 1, 0])
     energy = np.sum(jacobian**2, axis=(-1, -2))
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -103,13 +105,13 @@ def dominant_orientation(jacobian: Points) -> NDArray[np.int64]:
     linear = np.stack([orientation_matrix(k, 1, 1)[:2, :2] for k in range(N_ORIENTATIONS)])
     agreement = np.einsum("...ab,kab->...k", np.asarray(jacobian, np.float64), linear)
     mirrored = np.linalg.det(jacobian) < 0
-    # A turn by 45 degrees agrees equally with a mirrored and a plain orientation; the determinant knows which it is.
+    # A turn by 45 degrees agrees equally with a mirrored and a plain orientation; the determinant tells them apart.
     allowed = (np.arange(N_ORIENTATIONS) >= 4) == mirrored[..., None]
     return np.asarray(np.argmax(np.where(allowed, agreement, -np.inf), axis=-1), np.int64)
 
 
 def normalising_matrix(points: Points) -> Floats:
-    """Move the centroid of points (n, 2) to the origin and their mean distance from it to sqrt(2) (Hartley 1997)."""
+    """The matrix that moves the centroid of points (n, 2) to the origin and scales their mean distance to sqrt(2)."""
     points = np.asarray(points, np.float64)
     centre = points.mean(axis=0)
     scale = np.sqrt(2) / max(float(np.linalg.norm(points - centre, axis=1).mean()), 1e-12)
@@ -124,7 +126,7 @@ def _adjugate(columns: Floats) -> Floats:
 def homographies_from_quads(source: Points, target: Points) -> Floats:
     """Exact homographies from four point pairs each: ``(n, 4, 2)`` twice -> ``(n, 3, 3)``, scaled to unit norm.
 
-    Closed form through the projective basis of each quadruple, so degenerate sets give a useless matrix, not an error.
+    Solved in closed form by the projective basis of each quadruple. Degenerate points give a useless matrix, no error.
     """
 
     def basis(points: Points) -> Floats:
@@ -139,7 +141,7 @@ def homographies_from_quads(source: Points, target: Points) -> Floats:
 
 
 def affinities_from_triangles(source: Points, target: Points) -> Floats:
-    """Exact affine maps from three point pairs each: ``(n, 3, 2)`` twice -> ``(n, 3, 3)``. The source must span."""
+    """Exact affine maps from three point pairs each, no source on a line: ``(n, 3, 2)`` twice -> ``(n, 3, 3)``."""
 
     def columns(points: Points) -> Floats:
         homogeneous = np.concatenate([np.asarray(points, np.float64), np.ones((*points.shape[:2], 1))], axis=2)
@@ -175,7 +177,7 @@ def affinity_lstsq(source: Points, target: Points) -> Floats:
 
 
 def halve(image: NDArray[np.uint8], factor: float) -> tuple[NDArray[np.uint8], Floats]:
-    """Halve an image by area averaging as often as ``factor`` holds 2; a last odd row or column is left out.
+    """Halve an image by area averaging as long as ``factor`` stays 1 or more; a last odd row or column is left out.
 
     Returns the image (the input itself for factors below 2) and the exact matrix from the old to the new frame.
     """
@@ -189,14 +191,14 @@ def halve(image: NDArray[np.uint8], factor: float) -> tuple[NDArray[np.uint8], F
 
 
 def sampling_blur(factor: float) -> float:
-    """Deviation, px, of the Gaussian that keeps every ``factor``-th pixel of an image free of aliases; 0 up to 1.25."""
-    return 0.4 * float(np.sqrt(factor**2 - 1)) if factor > _NEARLY else 0.0
+    """Sigma, px, of the Gaussian blur that an image needs before it is sampled every ``factor`` px; 0 up to 1.25."""
+    return 0.4 * float(np.sqrt(factor**2 - 1)) if factor > _MAX_UNFILTERED_REDUCTION else 0.0
 
 
 def shrink(image: NDArray[np.uint8], factor: float) -> tuple[NDArray[np.uint8], Floats]:
-    """Take out of an image what a warp to a scale ``factor`` >= 1 times as small would alias.
+    """Low-pass an image for a warp that makes it ``factor`` >= 1 times smaller, so that the warp does not alias.
 
-    It is halved as often as that goes and blurred for the rest: in a quarter of the time of area averaging.
+    The image is halved (:func:`halve`) and blurred for the rest, in a quarter of the time of area averaging.
 
     Returns the image (the input itself for factors up to 1.25) and the exact matrix from the old to the new frame.
     """
@@ -208,11 +210,10 @@ def shrink(image: NDArray[np.uint8], factor: float) -> tuple[NDArray[np.uint8], 
 
 
 def area_resize(image: NDArray[np.uint8], new_width: int, new_height: int) -> tuple[NDArray[np.uint8], Floats]:
-    """Shrink an image (H, W, ...) to a size, as by area averaging.
+    """Resize an image (H, W, ...) to a smaller size, close to area averaging.
 
-    It is halved as often as that goes, then resized to twice the size bilinearly and halved again: less than a level
-    of 255 away from the area average, in two fifths of its time. What is left to be shrunk by less than ``_NEARLY`` is
-    resized bilinearly at once.
+    It is halved (:func:`halve`), then resized bilinearly to twice the new size and halved again: less than one level
+    of 255 from the area average, in two fifths of its time. A remaining factor of at most 1.25 is resized bilinearly.
 
     Returns:
         The image (new_height, new_width, ...) uint8, and the exact 3x3 matrix from the old frame to the new one.
@@ -221,14 +222,14 @@ def area_resize(image: NDArray[np.uint8], new_width: int, new_height: int) -> tu
     last = resize_matrix(new_width / image.shape[1], new_height / image.shape[0]) @ matrix
     if image.shape[:2] == (new_height, new_width):
         return image, last
-    if max(image.shape[1] / new_width, image.shape[0] / new_height) <= _NEARLY:
+    if max(image.shape[1] / new_width, image.shape[0] / new_height) <= _MAX_UNFILTERED_REDUCTION:
         return np.asarray(cv2.resize(image, (new_width, new_height), interpolation=cv2.INTER_LINEAR), np.uint8), last
     twice = cv2.resize(image, (2 * new_width, 2 * new_height), interpolation=cv2.INTER_LINEAR)
     return np.asarray(cv2.resize(twice, (new_width, new_height), interpolation=cv2.INTER_AREA), np.uint8), last
 
 
 def median_of_known(values: Floats, axis: int) -> Floats:
-    """Median along an axis, NaN left out, as by ``np.nanmedian`` in a fifth of its time; NaN where nothing is known."""
+    """Median along an axis without NaN: ``np.nanmedian`` in a fifth of its time; NaN where there are only NaN."""
     count = np.isfinite(values).sum(axis=axis, keepdims=True)
     ordered = np.sort(values, axis=axis)  # NaN comes last
     low, high = (np.take_along_axis(ordered, np.maximum((count - odd) // 2, 0), axis=axis) for odd in (1, 0))
@@ -250,12 +251,12 @@ def sample_bilinear(field: Points, points: Points) -> Floats:
 
 
 def slide_nodes(nodes: Floats, move: Floats, pitch: float) -> Floats:
-    """The change of a lattice's nodes when each slides along the surface that they span.
+    """Convert displacements on the flat page into displacements of a lattice's nodes in the picture.
 
     Args:
         nodes: (rows, columns, 2) float64, (x, y) px of the picture.
-        move: same shape, (x, y) px of the flat page, on which the nodes stand ``pitch`` px apart.
-        pitch: see ``move``.
+        move: same shape, (x, y) px of the flat page.
+        pitch: distance of the nodes on the flat page, px.
 
     Returns:
         (rows, columns, 2) float64, px of the picture, to be added to ``nodes``.
@@ -269,7 +270,7 @@ def spline_matrix(n_knots: int, start: float, pitch: float, size: int, step: int
     """Cubic-spline interpolation as a matrix: from values at ``start + pitch * k`` to those at 0, step, 2 step...
 
     ``(ceil(size / step), n_knots)`` float64, read-only; exact at the knots (not-a-knot ends), straight outside them.
-    A lattice is interpolated on a whole image by one such matrix from each side.
+    One such matrix for the rows and one for the columns interpolate a lattice on a whole image.
     """
     knots = start + pitch * np.arange(n_knots)
     spline = make_interp_spline(knots, np.eye(n_knots), k=3)

@@ -1,6 +1,6 @@
 """Reading and checking input images: files, bytes or arrays become one RGB page each, or an ``ImageError``.
 
-What a file is, is decided by its first bytes, never by its name. Sizes are checked on the header, before anything is
+The first bytes of a file tell its format; its name is ignored. Sizes are checked on the header, before anything is
 decoded, so that a picture of 30,000 x 30,000 px costs no memory. Whether a page *shows* an ECG is not decided here.
 """
 
@@ -38,7 +38,7 @@ _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b
 
 @dataclass(frozen=True)
 class ImageLimits:
-    """What is accepted, checked before decoding.
+    """Limits of accepted inputs, checked before decoding.
 
     Attributes:
         max_bytes: largest encoded input.
@@ -82,7 +82,7 @@ class LoadedImage:
         n_pages: number of pages in the file.
         format: ``PNG``, ``JPEG``, ``TIFF``, ``BMP``, ``WEBP``, ``HEIF``, ``PDF`` or ``ARRAY``.
         dpi: resolution that the file claims (for a PDF, that of the rendering); None where it claims none, or
-            different ones in x and y. A claim only: phones and editors write numbers without meaning.
+            different ones in x and y. Not reliable: phones and editors write arbitrary numbers.
     """
 
     pixels: NDArray[np.uint8]
@@ -97,13 +97,13 @@ def load_image(source: ImageSource, page: int = 0, limits: ImageLimits = DEFAULT
     """Read one page.
 
     Transparent parts become white, palettes and CMYK become RGB, deep grey is scaled to 8 bits, EXIF orientation is
-    applied. PDF pages are rendered on white at 200 dpi. Only TIFF and PDF have more than one page; of an animation the
-    first picture is taken.
+    applied. PDF pages are rendered on white at 200 dpi. Only TIFF and PDF have more than one page; of an animation only
+    the first picture is read.
 
     Args:
         source: a path, encoded bytes, or a uint8 array (H, W), (H, W, 1), (H, W, 3) RGB or (H, W, 4) RGBA.
         page: page of the file, from 0.
-        limits: what is accepted.
+        limits: sizes that are accepted.
 
     Raises:
         ImageError: the source cannot be read; ``code`` says why.
@@ -201,7 +201,7 @@ def _from_array(array: NDArray[Any], page: int, limits: ImageLimits) -> LoadedIm
     if array.ndim == 3 and array.shape[2] == 4:
         pixels = to_rgb(Image.fromarray(np.ascontiguousarray(array), "RGBA"), "array")
     else:
-        pixels = np.empty((*array.shape[:2], 3), np.uint8)  # a copy: the caller may go on writing to his
+        pixels = np.empty((*array.shape[:2], 3), np.uint8)  # a copy: the caller may change the array later
         pixels[...] = array if array.ndim == 3 else array[..., None]
     return LoadedImage(_frozen(pixels), "array", 0, 1, "ARRAY", None)
 
@@ -265,7 +265,7 @@ def _check_page(page: int, n_pages: int, name: str) -> None:
 
 @contextmanager
 def _decoder_errors_as_refusals(name: str) -> Iterator[None]:
-    """Turn whatever a decoder throws at damaged input into an ``ImageError``; keep Pillow's warnings quiet."""
+    """Turn any error of a decoder into an ``ImageError``, and suppress Pillow's warnings."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"PIL\.")
         try:
@@ -274,5 +274,5 @@ def _decoder_errors_as_refusals(name: str) -> Iterator[None]:
             raise
         except (Image.DecompressionBombError, MemoryError) as error:
             raise ImageError(RefusalCode.IMAGE_TOO_LARGE, f"{name} is too large to decode: {error}") from error
-        except Exception as error:  # decoders meet hostile bytes here and raise almost every built-in error
+        except Exception as error:  # on damaged bytes decoders raise almost every built-in error
             raise ImageError(RefusalCode.CORRUPT_IMAGE, f"{name} is damaged or cut off: {error}") from error

@@ -1,7 +1,7 @@
 """Rendering PDF pages as pictures, by pypdfium2.
 
-Nothing here checks sizes; damaged documents raise whatever PDFium raises. The caller (:mod:`cardioscan.imaging.images`)
-does both.
+Sizes and page numbers are checked by the caller (:mod:`cardioscan.imaging.images`), which also turns the errors that
+PDFium raises on damaged files into refusals.
 """
 
 from __future__ import annotations

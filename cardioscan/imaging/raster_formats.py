@@ -1,7 +1,7 @@
 """Decoding single pictures (PNG, JPEG, TIFF, BMP, WebP, HEIC) into upright 8-bit RGB.
 
-Nothing here checks sizes or names pages; decoders raise whatever they run into at damaged input. The caller
-(:mod:`cardioscan.imaging.images`) does both.
+Sizes and page numbers are checked by the caller (:mod:`cardioscan.imaging.images`), which also turns the errors that
+decoders raise on damaged files into refusals.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def _decoder_class(file_format: str, name: str) -> type[ImageFile.ImageFile]:
 
 
 def count_frames(image: ImageFile.ImageFile, file_format: str) -> int:
-    """Number of pages: of a TIFF its pictures, of every other format 1, because what follows there is no page."""
+    """Number of pages: all pictures of a TIFF, 1 for other formats, whose further pictures are no pages."""
     return int(getattr(image, "n_frames", 1)) if file_format == "TIFF" else 1
 
 

@@ -1,9 +1,9 @@
-"""Sampling a picture through a smooth map, fast: the map in coarse cells, both by tiles.
+"""Fast sampling of a picture through a smooth map, which is stored in coarse cells and applied tile by tile.
 
-OpenCV interpolates four channels by vector instructions and three one by one, in three times the time. And where a page
-lies askew, be it by a degree or two, its rows cross so many rows of the picture that the processor mostly waits for
-them. So what a tile of the page needs of the picture is copied, with a fourth channel, and sampled from that copy,
-which lies close together in the cache: the time is the same however the page lies.
+OpenCV interpolates four channels by vector instructions but three channels one by one, in three times the time. On a
+page that is turned by a degree or two, a row crosses many rows of the picture, so most time is spent on cache misses.
+Therefore the part of the picture that a tile needs is copied, with a fourth channel, and sampled from the copy, which
+fits the cache. The time does not depend on how the page is turned.
 """
 
 from __future__ import annotations
@@ -16,31 +16,30 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cardioscan.imaging.geometry import Floats, sample_bilinear, transform_points
+from cardioscan.arrays import FloatMap, Floats, Image
+from cardioscan.imaging.geometry import sample_bilinear, transform_points
 
 __all__ = ["SmoothMap"]
 
-Image = NDArray[np.uint8]
-FloatMap = NDArray[np.float32]
 
 _TILE_PX: Final = 256
-"""A tile's side: its copy of the picture, its map and its pixels stay in the cache together."""
+"""Side of a tile: its part of the picture, its map and its pixels fit the cache together."""
 _CELL_PX: Final = 8
-_FARTHEST_PX: Final = 1e5
-"""Places farther away than this, as near a horizon, are as far outside any picture; OpenCV's fixed point ends there."""
+_MAX_COORDINATE_PX: Final = 1e5
+"""Coordinates are clipped here, far outside any picture: near a horizon they exceed OpenCV's fixed-point numbers."""
 
 
 @dataclass(frozen=True, eq=False)
 class SmoothMap:
-    """Where each pixel of a page lies in a picture: given in the middle of cells, bilinear in between.
+    """The place in a picture of each pixel of a page, stored at the centres of cells and bilinear in between.
 
     Attributes:
-        x: (rows / cell + 2, columns / cell + 2) float32, px of the picture at the cells' middles, one more cell on
-            every side of the page.
+        x: (rows / cell + 2, columns / cell + 2) float32, px of the picture at the cells' centres, with one more cell
+            on every side of the page.
         y: same shape.
-        cell: pixels of the page to a side of a cell.
-        rows: of the page that is wanted.
-        columns: likewise.
+        cell: side of a cell, px of the page.
+        rows: height of the page, px.
+        columns: width of the page, px.
     """
 
     x: FloatMap
@@ -51,7 +50,7 @@ class SmoothMap:
 
     @classmethod
     def of_matrix(cls, matrix: Floats, width: int, height: int) -> SmoothMap:
-        """The map of a homography; a strong perspective departs from it by less than 0.01 px.
+        """The map of a homography; the error of the cells is below 0.01 px even at a strong perspective.
 
         Args:
             matrix: 3x3, px of the picture to px of the page (pixel centres).
@@ -64,7 +63,7 @@ class SmoothMap:
         middles = np.stack(np.broadcast_arrays(across, down[:, None]), axis=-1)
         with np.errstate(divide="ignore", invalid="ignore"):
             places = transform_points(np.linalg.inv(matrix), middles)
-        places = np.clip(np.nan_to_num(places, nan=_FARTHEST_PX), -_FARTHEST_PX, _FARTHEST_PX)
+        places = np.clip(np.nan_to_num(places, nan=_MAX_COORDINATE_PX), -_MAX_COORDINATE_PX, _MAX_COORDINATE_PX)
         x, y = (np.ascontiguousarray(places[..., axis], np.float32) for axis in (0, 1))
         return cls(x, y, _CELL_PX, height, width)
 
@@ -81,12 +80,12 @@ class SmoothMap:
                 yield _Tile(top, min(top + side, self.rows), left, min(left + _TILE_PX, last), self.cell)
 
     def sample(self, image: Image, fill: int | None = 255, columns: slice = slice(None)) -> Image:
-        """The page as seen in a picture, by bilinear interpolation.
+        """Sample the page from a picture by bilinear interpolation.
 
         Args:
             image: (H, W, 3) uint8.
-            fill: grey level outside the picture; None lets the picture's rim go on.
-            columns: which are wanted.
+            fill: grey level outside the picture; None repeats the picture's border.
+            columns: columns of the page to sample; the step is ignored.
 
         Returns:
             (rows, n, 3) uint8.
@@ -96,8 +95,8 @@ class SmoothMap:
         border = cv2.BORDER_REPLICATE if fill is None else cv2.BORDER_CONSTANT
         for tile in self._tiles(first, last):
             x, y = tile.cells(self.x), tile.cells(self.y)
-            # Where a place lies outside these pixels it lies outside the picture, on the same side.
-            across, down = _reached(x, image.shape[1]), _reached(y, image.shape[0])
+            # A place outside this part is outside the picture too, on the same side, so the border is the same.
+            across, down = _interpolation_range(x, image.shape[1]), _interpolation_range(y, image.shape[0])
             near = cv2.cvtColor(image[down, across], cv2.COLOR_RGB2RGBA)
             maps = tile.enlarged(x - np.float32(across.start)), tile.enlarged(y - np.float32(down.start))
             seen = cv2.remap(near, *maps, cv2.INTER_LINEAR, borderMode=border, borderValue=(fill or 0,) * 4)
@@ -106,9 +105,9 @@ class SmoothMap:
         return page
 
     def inside(self, shape: tuple[int, ...], rim: float = 0.5) -> NDArray[np.bool_]:
-        """(rows, columns) bool: where the map points into a picture (H, W, ...) or at most ``rim`` px beside it."""
+        """Pixels whose place is in a picture (H, W, ...) or at most ``rim`` px outside it: (rows, columns) bool."""
         high_x, high_y = shape[1] - 1 + rim, shape[0] - 1 + rim
-        # Px from the nearest side of the picture; bilinear in the cells, as the map is.
+        # Distance, px, from the nearest side of the picture, positive inside; bilinear in the cells, as the map is.
         margin = np.minimum(np.minimum(self.x + rim, high_x - self.x), np.minimum(self.y + rim, high_y - self.y))
         found = np.ones((self.rows, self.columns), bool)
         for tile in self._tiles(0, self.columns):
@@ -118,8 +117,10 @@ class SmoothMap:
         return found
 
     def at(self, points: Floats) -> Floats:
-        """Where points (n, 2) (x, y) of the page lie in the picture, (n, 2) float64; NaN stays NaN."""
-        places = (np.asarray(points, np.float64) + (self.cell + 1) / 2) / self.cell  # from the first cell's middle
+        """Map points (n, 2) (x, y) px of the page to px of the picture, (n, 2) float64; NaN stays NaN."""
+        places = (
+            np.asarray(points, np.float64) + (self.cell + 1) / 2
+        ) / self.cell  # in cells from the centre of the first
         known = np.isfinite(places).all(axis=1)
         result = np.full(places.shape, np.nan)
         result[known] = sample_bilinear(np.stack([self.x, self.y]), places[known])
@@ -127,7 +128,7 @@ class SmoothMap:
 
     @property
     def ratio(self) -> float:
-        """Px of the picture for a px of the map, the median over the page of the geometric mean of both directions."""
+        """Px of the picture per px of the page: geometric mean of both directions, median over the page."""
         every = max(1, 32 // self.cell)
         x, y = self.x[::every, ::every].astype(np.float64), self.y[::every, ::every].astype(np.float64)
         across, down = (np.stack([np.diff(x, axis=k), np.diff(y, axis=k)]) for k in (1, 0))
@@ -138,7 +139,7 @@ class SmoothMap:
 
 @dataclass(frozen=True)
 class _Tile:
-    """Some pixels of a page, from ``top`` and ``left``, where cells begin, to before ``bottom`` and ``right``."""
+    """Pixels of a page from ``top`` and ``left`` to before ``bottom`` and ``right``; a cell begins at ``top``."""
 
     top: int
     bottom: int
@@ -147,12 +148,12 @@ class _Tile:
     cell: int
 
     def cells(self, plane: FloatMap) -> FloatMap:
-        """The part of a plane of cells that the tile's pixels lie in, with one cell more on every side."""
+        """The cells of a plane that contain the tile's pixels, and one more on every side."""
         down = slice(self.top // self.cell, -(-self.bottom // self.cell) + 2)
         return plane[down, self.left // self.cell : -(-self.right // self.cell) + 2]
 
     def enlarged(self, cells: FloatMap) -> FloatMap:
-        """What ``cells`` gave, for each pixel: (bottom - top, right - left) float32."""
+        """Interpolate what :meth:`cells` gave at each pixel: (bottom - top, right - left) float32."""
         size = (cells.shape[1] * self.cell, cells.shape[0] * self.cell)
         fine = cv2.resize(cells, size, interpolation=cv2.INTER_LINEAR)
         left = self.cell + self.left % self.cell
@@ -160,7 +161,7 @@ class _Tile:
         return np.asarray(part, np.float32)
 
 
-def _reached(places: FloatMap, size: int) -> slice:
-    """The pixels of a picture's axis of so many that interpolation at ``places`` may look at; one at least."""
+def _interpolation_range(places: FloatMap, size: int) -> slice:
+    """Pixels that interpolation at ``places`` needs on an axis of ``size`` pixels; at least one."""
     first = min(max(int(places.min()) - 1, 0), size - 1)
     return slice(first, max(min(int(places.max()) + 3, size), first + 1))

@@ -6,8 +6,8 @@ the trace next to them mostly does too, by about half as much, and it is read th
 bars stand within 0.03 px; on photographs a bar is off by 0.2 px (rms), which is half a sample.
 
 The share and the reach were taken from the development photographs, which gain by any share from 0.3 to 1 and any reach
-from 30 to 90 px; rendered pages, whose ink and grid register, neither gain nor lose (docs/notes). They say what a
-bar's error has in common with its surroundings, as in kriging.
+from 30 to 90 px; rendered pages, whose ink and grid register, neither gain nor lose
+(docs/notes/2026-11-26-separators.md). They say what a bar's error has in common with its surroundings, as in kriging.
 """
 
 from __future__ import annotations

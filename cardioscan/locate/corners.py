@@ -18,7 +18,7 @@ from cardioscan.locate.search import Detector, View, look_at
 
 __all__ = ["checked_corners", "place_by_corners"]
 
-_FAR: Final = 0.05
+_MAX_CONTRADICTION: Final = 0.05
 """Lead names that move a corner by more than this share of the sheet's width contradict the person, who then counts."""
 _MIN_SIDE_PX: Final = 100.0
 
@@ -70,7 +70,7 @@ def place_by_corners(image: Image, corners: Floats, detector: Detector, names: N
     if look.alignment is None:
         return by_hand, nothing
     by_names = look.alignment.to_image(look.view.matrix)
-    apart = transform_points(np.linalg.inv(by_hand), transform_points(by_names, sheet)) - sheet
-    if np.linalg.norm(apart, axis=1).max() > _FAR * names.sheet.width:
+    displacement = transform_points(np.linalg.inv(by_hand), transform_points(by_names, sheet)) - sheet
+    if np.linalg.norm(displacement, axis=1).max() > _MAX_CONTRADICTION * names.sheet.width:
         return by_hand, nothing
     return by_names, look.names_in_picture(look.alignment)

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
+from cardioscan.arrays import Floats
 from cardioscan.backends.specs import NamePlaces
 from cardioscan.errors import RefusalCode, StageError
 from cardioscan.imaging.geometry import (
-    Floats,
     affinities_from_triangles,
     affinity_lstsq,
     dominant_orientation,
@@ -113,11 +113,11 @@ def fit_homography(
         )
     inliers = np.zeros(len(keypoints), bool)
     inliers[known[pairs[:, 0]]] = True
-    apart = transform_points(matrix, search.places[pairs[:, 1]]) - search.points[pairs[:, 0]]
+    residual = transform_points(matrix, search.places[pairs[:, 1]]) - search.points[pairs[:, 0]]
     return Alignment(
         homography=matrix,
         inliers=inliers,
-        rms_px=float(np.sqrt(np.mean(np.sum(apart**2, axis=1)))),
+        rms_px=float(np.sqrt(np.mean(np.sum(residual**2, axis=1)))),
         score=float(np.clip(search.agreement(matrix[None])[0] / len(names.classes), 0, 1)),
         mirrored=mirrored,
         orientation=int(dominant_orientation(middle)),
@@ -175,8 +175,8 @@ class _Search:
         gain = np.zeros((len(matrices), len(self.places)))
         with np.errstate(invalid="ignore", divide="ignore"):
             for point, label, weight in zip(self.points, self.labels, self.weights, strict=True):
-                apart = np.sum((mapped[:, label] - point) ** 2, axis=1) / (scale[:, label] * self.threshold_px) ** 2
-                worth = np.where(np.isfinite(apart), weight * (1 - apart), 0.0)
+                residual = np.sum((mapped[:, label] - point) ** 2, axis=1) / (scale[:, label] * self.threshold_px) ** 2
+                worth = np.where(np.isfinite(residual), weight * (1 - residual), 0.0)
                 gain[:, label] = np.maximum(gain[:, label], worth)
         return np.asarray(gain.sum(axis=1))
 
@@ -211,12 +211,12 @@ class _Search:
         jacobian, _ = jacobians(matrix, self.places)
         reach = stretch(jacobian)[0] * self.threshold_px
         mapped = transform_points(matrix, self.places)
-        apart = np.linalg.norm(self.points[:, None] - mapped[None], axis=2) / reach
-        apart = np.where(self.same_name, apart, np.inf)
+        residual = np.linalg.norm(self.points[:, None] - mapped[None], axis=2) / reach
+        residual = np.where(self.same_name, residual, np.inf)
         pairs = []
         for label in range(len(self.places)):
-            candidate = int(np.argmin(apart[:, label]))
-            if apart[candidate, label] <= 1 and label == int(np.argmin(apart[candidate])):
+            candidate = int(np.argmin(residual[:, label]))
+            if residual[candidate, label] <= 1 and label == int(np.argmin(residual[candidate])):
                 pairs.append((candidate, label))
         return np.array(pairs, np.int64).reshape(-1, 2)
 

@@ -15,8 +15,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from cardioscan.arrays import Floats
 from cardioscan.imaging.channels import channel_range
-from cardioscan.imaging.geometry import Floats, area_resize, halve, resize_matrix, shrink, transform_points
+from cardioscan.imaging.geometry import area_resize, halve, resize_matrix, shrink, transform_points
 from cardioscan.imaging.warping import SmoothMap
 
 __all__ = ["find_outline", "straighten"]

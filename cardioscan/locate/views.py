@@ -13,13 +13,7 @@ from numpy.typing import NDArray
 
 from cardioscan.arrays import Floats, Image
 from cardioscan.backends.specs import DETECTOR_INPUT, MARGIN_GREY
-from cardioscan.imaging.geometry import (
-    area_resize,
-    orient,
-    orientation_matrix,
-    resize_matrix,
-    translation_matrix,
-)
+from cardioscan.imaging.geometry import area_resize, orient, orientation_matrix, resize_matrix, translation_matrix
 from cardioscan.locate.names import as_probability
 
 __all__ = ["N_FLIPS", "average_flips", "flips", "letterbox", "undo_orientation"]

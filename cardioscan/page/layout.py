@@ -94,10 +94,9 @@ class Layout:
 
     def trace_name(self, cell: Cell) -> str:
         """A name of its own for each print: ``II``, ``II (rhythm)``, and ``II (row 5)`` where there are more."""
-        prints = self.prints(cell.lead)
-        if len(prints) > 1 and cell == prints[0]:
+        if self.is_rhythm(cell):
             return f"{cell.lead} (rhythm)"
-        return cell.lead if cell == prints[-1] else f"{cell.lead} (row {cell.row + 1})"
+        return cell.lead if cell == self.prints(cell.lead)[-1] else f"{cell.lead} (row {cell.row + 1})"
 
     def lead_seconds(self) -> dict[str, float]:
         """How much of each lead is printed, s: the length of its longest print."""

@@ -5,7 +5,7 @@ The same value is the truth of a rendered page and the result of reading one.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from cardioscan.page.layout import Cell, Layout
 from cardioscan.page.leads import RECORD_SAMPLES, SAMPLING_RATE_HZ
@@ -105,7 +105,3 @@ class ReadPage:
         start = round(segment.cell.t_start * SAMPLING_RATE_HZ)
         seconds = (segment.x_end - segment.x_start) / self.scale.px_per_s
         return start, min(start + round(seconds * SAMPLING_RATE_HZ), RECORD_SAMPLES)
-
-    def with_scale(self, scale: Scale) -> ReadPage:
-        """The same page at another scale."""
-        return replace(self, scale=scale)

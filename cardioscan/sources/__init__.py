@@ -1,4 +1,4 @@
-"""The source categories: what kind of capture a page came from."""
+"""The source categories: the kinds of capture that pages come from."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Final
 class SourceCategory:
     """One of the 12 categories of the PhysioNet challenge data, by the suffix of its files.
 
-    ``published`` is False for the suffixes that have never been published and stay reserved.
+    ``published`` is False for reserved suffixes, of which no file has been published.
     """
 
     code: str

@@ -9,12 +9,12 @@ import cv2
 import numpy as np
 from numpy.random import Generator
 
+from cardioscan.arrays import Image
 from cardioscan.page.leads import LEADS
 from cardioscan.synthesis.capture import desk
 from cardioscan.synthesis.distractor_captures import capture_sheet, degrade_picture
 from cardioscan.synthesis.drawing import (
     FONTS,
-    Image,
     blank_sheet,
     draw_axes,
     draw_curve,

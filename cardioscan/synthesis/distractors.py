@@ -13,9 +13,9 @@ from typing import Final
 
 from numpy.random import Generator
 
+from cardioscan.arrays import Image
 from cardioscan.synthesis import distractor_pages as pages
 from cardioscan.synthesis import distractor_pictures as pictures
-from cardioscan.synthesis.drawing import Image
 
 Distractor = Callable[[Generator], Image]
 

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-Image = NDArray[np.uint8]
+from cardioscan.arrays import Image
+
 Ink = tuple[int, int, int]
 Box = tuple[int, int, int, int]
 """Left, top, width and height, px."""

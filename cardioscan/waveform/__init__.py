@@ -12,7 +12,7 @@ The modules in the order in which a page goes through them:
 6. :mod:`~cardioscan.waveform.decode` does 2 to 5 and turns heights into mV; :mod:`~cardioscan.waveform.trace` is the
    stage of the pipeline.
 
-What each step is worth stands in ``docs/waveform-decoding.md``.
+docs/waveform-decoding.md explains the steps, docs/notes/2026-11-22-decoder-on-damaged-strokes.md what each is worth.
 """
 
 from __future__ import annotations

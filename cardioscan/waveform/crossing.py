@@ -32,7 +32,7 @@ _WORTH_TO_CLAIM: Final = (0.85, 0.08)
 """What lent ink is worth (see ``path.LENT_WORTH``) to paths that claim: each claim is looked into before it is met."""
 _LEAST_PX: Final = 40
 """A claim of fewer pixels is a touch of the pens."""
-_APART_PX: Final = 20
+_MIN_GAP_PX: Final = 20
 """Columns between two claims."""
 _AROUND_PX: Final = 60
 """Columns to either side of a claim in which the other row's path is compared."""
@@ -141,7 +141,7 @@ def claims(own: Image, lost: Mask, bands: Bands) -> Iterator[Claim]:
     for row, owner in np.argwhere(~np.eye(len(own), dtype=bool)):
         ink = borrowed[row] & (own[owner] >= INK)
         columns = np.flatnonzero(ink.any(axis=0))
-        for span in np.split(columns, np.flatnonzero(np.diff(columns) > _APART_PX) + 1):
+        for span in np.split(columns, np.flatnonzero(np.diff(columns) > _MIN_GAP_PX) + 1):
             piece = np.zeros_like(ink)
             piece[:, span] = ink[:, span]
             if np.count_nonzero(piece) >= _LEAST_PX:

@@ -32,7 +32,7 @@ _CONTACTS = 11  # points of the pen's disc that may touch, at equal angles
 _FAR = 1e6
 _ONE, _OTHER = np.triu_indices(4)  # pairs of the samples that an edge is made of
 _DIFFERENT = (_ONE != _OTHER)[:, None]
-_BOUNDARY_TRUST = 0.1  # weight of edges to which the pen of the neighbouring lead, or a bar, may have contributed
+_BOUNDARY_WEIGHT = 0.1  # weight of edges to which the pen of the neighbouring lead, or a bar, may have contributed
 _BOUNDARY_PX = 0.5  # how far beyond the pen's radius the neighbour's goes
 _BAR_PX = 1.6  # how far beyond it a bar goes
 _HIDDEN_PX = 1.4  # half of the width of a bar under which nothing at all is seen
@@ -141,14 +141,14 @@ def fit_samples(stroke: Stroke, columns: Floats, curves: Curves, start: Floats, 
     centre = np.interp(np.arange(columns.size), where, stroke.centre[where])
     steep = maximum_filter1d(np.abs(np.gradient(centre)), 3)
     sigma = np.hypot(_EDGE_SIGMA_PX, _EDGE_SIGMA_X_PX * steep)
-    trust = np.where(seen, 1 / sigma**2, 0.0)
-    trust[_near(curves, columns, radius + np.where(curves.hidden, _BAR_PX, _BOUNDARY_PX))] *= _BOUNDARY_TRUST
+    precision = np.where(seen, 1 / sigma**2, 0.0)
+    precision[_near(curves, columns, radius + np.where(curves.hidden, _BAR_PX, _BOUNDARY_PX))] *= _BOUNDARY_WEIGHT
     measured = np.concatenate([np.where(seen, edge, 0.0) for edge in (stroke.top, stroke.bottom)])
 
     stiff = _stiffness(curves, start, radius)
     y = start.copy()
     for _ in range(ROUNDS):
-        y = y + _step(y, pen.draw(y), measured, np.tile(trust, 2), stiff)
+        y = y + _step(y, pen.draw(y), measured, np.tile(precision, 2), stiff)
     miss = np.abs(pen.draw(y).height - measured).reshape(2, -1).mean(axis=0)
     return y, np.where(seen, miss / sigma, np.nan)
 
@@ -235,19 +235,19 @@ def _stiffness(curves: Curves, start: Floats, radius: float) -> Floats:
     return stiff
 
 
-def _step(y: Floats, edges: _Edges, measured: Floats, trust: Floats, stiff: Floats) -> Floats:
+def _step(y: Floats, edges: _Edges, measured: Floats, precision: Floats, stiff: Floats) -> Floats:
     """One Gauss-Newton step (n,): solve the banded normal equations of edges and stiffness."""
     n = y.size
     width = max(int(np.ptp(edges.sample, axis=0).max()), 2)
-    residual = np.where(trust > 0, measured - edges.height, 0.0)
-    weight = trust / (1 + residual**2 * trust / OUTLIER**2)
+    residual = np.where(precision > 0, measured - edges.height, 0.0)
+    weight = precision / (1 + residual**2 * precision / OUTLIER**2)
     pull = edges.weight * (weight * residual)
     right = np.asarray(np.bincount(edges.sample.ravel(), pull.ravel(), n), np.float64)
     one, other = edges.sample[_ONE], edges.sample[_OTHER]
-    apart = np.abs(one - other)
+    offset = np.abs(one - other)
     value = edges.weight[_ONE] * edges.weight[_OTHER] * weight
-    value *= np.where((apart == 0) & _DIFFERENT, 2.0, 1.0)  # on the diagonal either order of the two counts
-    place = apart * n + np.minimum(one, other)
+    value *= np.where((offset == 0) & _DIFFERENT, 2.0, 1.0)  # on the diagonal either order of the two counts
+    place = offset * n + np.minimum(one, other)
     matrix = np.bincount(place.ravel(), value.ravel(), (width + 1) * n).reshape(width + 1, n)
 
     k = np.flatnonzero(stiff)

@@ -1,7 +1,4 @@
-"""Reaching a Triton server over gRPC: its address and options, the channel, requests and answers, what failed.
-
-All that ``TritonBackend`` and ``AsyncTritonBackend`` have in common. Nothing here waits or sends.
-"""
+"""Reaching a Triton server over gRPC: its address and options, the channel, the arguments of requests, what failed."""
 
 from __future__ import annotations
 
@@ -9,36 +6,32 @@ import logging
 import os
 import re
 import socket
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cardioscan.backends.inference import Tensors
 from cardioscan.backends.specs import DIGITIZER, SPECS
 from cardioscan.errors import MissingDependencyError, ModelContractError, ServerUnavailableError, ServingError
 from cardioscan_client.contract import TRITON_TYPES
 from cardioscan_client.deadline import Deadline
-from cardioscan_client.faults import MAX_RETRIES, RETRY, WAIT_AND_RETRY, Cause, backoff_s, classify, explain
+from cardioscan_client.faults import Cause, classify, explain
 from cardioscan_client.shared_memory import Region
-from cardioscan_client.sharing import Sharing, fetch_answer, place_request
+from cardioscan_client.shared_tensors import SharedTensors, write_inputs
+from cardioscan_client.steps import Ask, Steps
 
 SharedMemory: TypeAlias = Literal["auto", "always", "never"]
 Compression: TypeAlias = Literal["auto", "always", "answers", "never"]
 
 COMPRESSION_VARIABLE: Final = "CARDIOSCAN_COMPRESSION"
 """Environment variable that settles ``TritonOptions.compression`` where that is ``auto``."""
-RECONNECT_PAUSE_S: Final = 0.2
-"""Mean order of the pauses between looks for a server that went away."""
 
 _LOG = logging.getLogger(__name__)
 _ADDRESS: Final = re.compile(r"(\[[0-9a-fA-F:]+\]|[^\s:/\[\]]+):(\d{1,5})")
-_OVERLOAD_PAUSE_S: Final = 0.5
 _HEALTH_TIMEOUT_S: Final = 5.0
 _QUEUE_SHARE: Final = 0.9
 """Share of the time left that a request may spend in the server's queue: its "no" must arrive before our deadline."""
@@ -99,11 +92,11 @@ class TritonOptions:
             return not is_on_this_machine(self.address)
         return chosen == "always" or (chosen == "answers" and what == "answers")
 
-    def sharing(self) -> Sharing:
+    def shared_tensors(self) -> SharedTensors:
         """The shared memory of a new client."""
         required = self.shared_memory == "always"
         wanted = required or (self.shared_memory == "auto" and is_on_this_machine(self.address))
-        return Sharing(wanted, required, self.shared_memory_regions)
+        return SharedTensors(wanted, required, self.shared_memory_regions)
 
     @property
     def encrypted(self) -> bool:
@@ -144,8 +137,8 @@ def message_limit() -> int:
     return max(*sizes, DIGITIZER.max_bytes) + (1 << 20)
 
 
-def client_arguments(options: TritonOptions) -> dict[str, Any]:
-    """Arguments of tritonclient's ``InferenceServerClient``, the same for its synchronous and asyncio ones.
+def connect(options: TritonOptions, asynchronous: bool = False) -> tuple[Any, Any]:
+    """The module ``tritonclient.grpc``, or ``tritonclient.grpc.aio``, and its ``InferenceServerClient`` for a server.
 
     Raises:
         ServerUnavailableError: the address is none, or a certificate file does not exist.
@@ -157,7 +150,7 @@ def client_arguments(options: TritonOptions) -> dict[str, Any]:
         if file is not None and not Path(file).is_file():
             raise ServerUnavailableError(f"the certificate file {file} does not exist")
     try:
-        import tritonclient.grpc  # noqa: F401
+        module = import_module("tritonclient.grpc.aio" if asynchronous else "tritonclient.grpc")
     except ImportError as error:
         raise MissingDependencyError("tritonclient", "client", "Digitizing on a server") from error
     if options.token and not options.encrypted:
@@ -176,23 +169,24 @@ def client_arguments(options: TritonOptions) -> dict[str, Any]:
     ]
     if not options.compresses("answers"):
         channel.append(("grpc.compression_enabled_algorithms_bitset", 1))  # asks the server not to, either
-    return {
-        "url": options.address,
-        "ssl": options.encrypted,
-        "root_certificates": _text(options.ca_file),
-        "certificate_chain": _text(options.cert_file),
-        "private_key": _text(options.key_file),
-        "channel_args": channel,
-    }
+    return module, module.InferenceServerClient(
+        url=options.address,
+        ssl=options.encrypted,
+        root_certificates=_text(options.ca_file),
+        certificate_chain=_text(options.cert_file),
+        private_key=_text(options.key_file),
+        channel_args=channel,
+    )
+
+
+def time_arguments(deadline: Deadline) -> dict[str, Any]:
+    """Arguments of ``infer`` for the time left: in the server's queue (ecg_digitizer: and for the work), and in all."""
+    left = max(deadline.remaining(), 1e-3)
+    return {"timeout": max(1, int(left * _QUEUE_SHARE * 1e6)), "client_timeout": left}  # microseconds, seconds
 
 
 def infer_arguments(
-    client: Any,
-    model: str,
-    inputs: Tensors,
-    deadline: Deadline,
-    options: TritonOptions,
-    region: Region | None = None,
+    client: Any, model: str, inputs: Tensors, deadline: Deadline, options: TritonOptions, region: Region | None
 ) -> dict[str, Any]:
     """Arguments of ``infer`` for a request that has until ``deadline``.
 
@@ -206,7 +200,7 @@ def infer_arguments(
     """
     spec = SPECS[model]
     if region is not None:
-        tensors, wanted = place_request(client, model, inputs, region)
+        tensors, wanted = write_inputs(client, model, inputs, region)
     else:
         tensors, wanted = [], [client.InferRequestedOutput(tensor.name) for tensor in spec.outputs]
         for tensor in spec.inputs:
@@ -214,35 +208,37 @@ def infer_arguments(
             given = client.InferInput(tensor.name, list(array.shape), TRITON_TYPES[tensor.dtype])
             given.set_data_from_numpy(array)
             tensors.append(given)
-    left = max(deadline.remaining(), 1e-3)
     return {
         "model_name": model,
         "inputs": tensors,
         "model_version": str(spec.version),
         "outputs": wanted,
         "headers": options.headers(),
-        "timeout": max(1, int(left * _QUEUE_SHARE * 1e6)),  # microseconds, in the server's queue
-        "client_timeout": left,  # seconds, in all
         "compression_algorithm": "deflate" if options.compresses("requests") and region is None else None,
+        **time_arguments(deadline),
     }
 
 
-def read_answer(model: str, inputs: Tensors, result: Any, region: Region | None = None) -> dict[str, NDArray[Any]]:
-    """The outputs of an ``InferResult`` by name, from its message or from the region of its request; read-only."""
-    if region is not None:
-        return fetch_answer(model, inputs, region)
-    return {tensor.name: result.as_numpy(tensor.name) for tensor in SPECS[model].outputs}
+def health_questions(client: Any, deadline: Deadline, options: TritonOptions) -> Ask:
+    """Makes the steps of questions about health and models, which are answered soon or not at all.
+
+    Args:
+        client: tritonclient's ``InferenceServerClient``, synchronous or asyncio.
+        deadline: of the request that needs the answers.
+        options: how the server is reached.
+    """
+    timeout_s = max(min(_HEALTH_TIMEOUT_S, deadline.remaining()), 1e-3)
+    common = {"headers": options.headers(), "client_timeout": timeout_s}
+    return lambda method, *arguments: partial(getattr(client, method), *arguments, **common)
 
 
-def health_arguments(deadline: Deadline, options: TritonOptions) -> dict[str, Any]:
-    """Arguments of questions about health and models, which are answered soon or not at all."""
-    return {
-        "headers": options.headers(),
-        "client_timeout": max(min(_HEALTH_TIMEOUT_S, deadline.remaining()), 1e-3),
-    }
+def check_ready(ask: Ask, address: str) -> Steps[None]:
+    """Raise ``ServerUnavailableError`` unless the server at ``address`` says that it is ready."""
+    if not (yield ask("is_server_ready")):
+        raise explain(Cause.NOT_READY, "it answers, but is not ready", address, "digitizing")
 
 
-def health_trouble(error: Any, address: str) -> ServingError:
+def health_error(error: Any, address: str) -> ServingError:
     """The typed error for one that came instead of health or metadata."""
     cause = classify(error.status(), error.message())
     if cause is Cause.CONTRACT:
@@ -254,72 +250,6 @@ def health_trouble(error: Any, address: str) -> ServingError:
     if cause is Cause.DEADLINE:
         return ServerUnavailableError(f"the server at {address} does not answer in time: is it busy?")
     return explain(cause, error.message(), address, "digitizing")
-
-
-def next_try(
-    error: Any, model: str, tries: int, deadline: Deadline, address: str, rng: np.random.Generator
-) -> tuple[float, ServingError | None]:
-    """Whether a request that failed may be sent again.
-
-    Args:
-        error: tritonclient's ``InferenceServerException``.
-        model: name of the network.
-        tries: how often the request was sent again so far.
-        deadline: of the request.
-        address: of the server.
-        rng: source of the jitter.
-
-    Returns:
-        Seconds to wait first; and, where the server must then be ready again first, the error to raise should it
-        not be, else None.
-
-    Raises:
-        ServingError: one of its kinds; the request is not sent again.
-    """
-    cause = classify(error.status(), error.message())
-    if cause is Cause.DEADLINE:
-        raise deadline.exceeded(f"{model} at {address}") from error
-    trouble = explain(cause, error.message(), address, model)
-    away = cause in WAIT_AND_RETRY
-    pause = backoff_s(tries, rng, RECONNECT_PAUSE_S if away else _OVERLOAD_PAUSE_S)
-    if cause not in RETRY or tries >= MAX_RETRIES or pause >= deadline.remaining():
-        raise trouble from error
-    _LOG.info("%s; trying again in %.2f s", trouble, pause)
-    return pause, trouble if away else None
-
-
-def wait_until_ready(
-    check: Callable[[Deadline], None],
-    options: TritonOptions,
-    deadline: Deadline,
-    trouble: ServingError,
-    rng: np.random.Generator,
-) -> None:
-    """Wait for a server that was away: until ``check`` passes, for ``reconnect_s`` and the deadline at most.
-
-    Args:
-        check: raises ``ServerUnavailableError`` while the server is away; whoever comes back may be another release.
-        options: of the connection.
-        deadline: of the request.
-        trouble: what is raised when it stays away.
-        rng: source of the jitter.
-    """
-    end = Deadline(min(options.reconnect_s, deadline.remaining()))
-    while True:
-        try:
-            return check(end)
-        except ServerUnavailableError:
-            pause = backoff_s(0, rng, 2 * RECONNECT_PAUSE_S)
-            if pause >= end.remaining():
-                raise trouble from None
-            time.sleep(pause)
-
-
-def client_error() -> Any:
-    """The exception class of tritonclient, which is imported when a server is used and not before."""
-    from tritonclient.utils import InferenceServerException
-
-    return InferenceServerException
 
 
 def _compression_by_environment() -> str:

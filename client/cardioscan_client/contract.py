@@ -48,7 +48,7 @@ def _differences(kind: str, wanted: tuple[TensorSpec, ...], found: Iterable[Any]
     batch, free = ((-1,), "batch") if batched else ((), "any length")
     expected = {tensor.name: (TRITON_TYPES[tensor.dtype], (*batch, *tensor.shape)) for tensor in wanted}
     sentences = [
-        f"{kind} '{name}' is {_words(served[name], free)}, not {_words(expected[name], free)}"
+        f"{kind} '{name}' is {_description(served[name], free)}, not {_description(expected[name], free)}"
         if name in served
         else f"{kind} '{name}' is missing"
         for name in expected
@@ -59,6 +59,6 @@ def _differences(kind: str, wanted: tuple[TensorSpec, ...], found: Iterable[Any]
     return sentences + [f"{kind} '{name}' is unknown" for name in unknown]
 
 
-def _words(tensor: tuple[str, tuple[int, ...]], free: str) -> str:
+def _description(tensor: tuple[str, tuple[int, ...]], free: str) -> str:
     datatype, shape = tensor
     return f"{datatype} ({', '.join(free if size == -1 else str(size) for size in shape)})"

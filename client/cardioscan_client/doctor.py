@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
@@ -19,6 +19,9 @@ from cardioscan.backends.compiled import CACHE_VARIABLE, cache_folder
 from cardioscan.backends.inference import InferenceBackend, OnnxBackend, choose_engine, computes_in
 from cardioscan.backends.specs import SPECS, check_model_file, find_model_file
 from cardioscan.errors import CardioscanError
+from cardioscan_client.connection import TritonOptions
+from cardioscan_client.deadline import page_deadline
+from cardioscan_client.triton import TritonBackend
 
 OK, NOTE, TROUBLE = "ok", "note", "trouble"
 """States of a finding: as it should be; something is missing that not everybody needs; pages cannot be digitized."""
@@ -51,12 +54,12 @@ class Finding:
         return asdict(self)
 
 
-def examine(models: Path | None = None, server: Any = None) -> Iterator[Finding]:
+def examine(models: Path | None = None, server: TritonOptions | None = None) -> Iterator[Finding]:
     """Look at everything, one finding after the other.
 
     Args:
         models: a model repository; None looks where the digitizer does.
-        server: ``TritonOptions`` of a server to try; None tries none.
+        server: a Triton server to try; None tries none.
     """
     yield Finding("cardioscan", OK, f"{__version__} on Python {platform.python_version()}, {platform.platform()}")
     yield from packages(metadata.requires("cardioscan") or [], installed_version)
@@ -64,7 +67,7 @@ def examine(models: Path | None = None, server: Any = None) -> Iterator[Finding]
     yield probe("runtime", lambda: OnnxBackend(models, threads=1))
     yield from machine()
     if server is not None:
-        yield served(server)
+        yield triton_server(server)
 
 
 def installed_version(name: str) -> str | None:
@@ -129,11 +132,8 @@ def probe(subject: str, connect: Callable[[], InferenceBackend]) -> Finding:
     return Finding(subject, OK, "a network answers")
 
 
-def served(options: Any) -> Finding:
+def triton_server(options: TritonOptions) -> Finding:
     """A Triton server: is it there, ready, and does it serve the networks of this release?"""
-    from cardioscan_client.deadline import page_deadline
-    from cardioscan_client.triton import TritonBackend
-
     try:
         with TritonBackend(options) as backend, page_deadline(options.page_timeout_s):
             found = probe("server", lambda: backend)
@@ -158,10 +158,10 @@ def machine() -> Iterator[Finding]:
         yield Finding("/dev/shm", OK if enough else NOTE, f"{size / 2**20:.0f} MiB", advice)
     yield gpu(_providers(), shutil.which("nvidia-smi") is not None)
     yield engine()
-    yield kept()
+    yield network_cache()
 
 
-def kept() -> Finding:
+def network_cache() -> Finding:
     """The folder in which compiled networks are kept."""
     folder = cache_folder()
     if folder is None:

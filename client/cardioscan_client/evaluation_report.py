@@ -1,7 +1,7 @@
 """``cardioscan evaluate --report``: one HTML file with figures and pictures, the worst page first.
 
-The file holds everything that it shows and asks nobody for anything: pictures are data URIs, its policy forbids the
-rest. It has no clock and no path of this machine, so the same results give the same file. Needs the extra ``plot``.
+The file holds everything that it shows: pictures are data URIs, and its content security policy forbids any request.
+It states no time and no path of this machine, so the same results give the same file. Needs the extra ``plot``.
 """
 
 from __future__ import annotations
@@ -26,12 +26,17 @@ from cardioscan.errors import MissingDependencyError
 from cardioscan.evaluate.clinical import ClinicalComparison
 from cardioscan.evaluate.evaluation import Evaluation, PageRow
 from cardioscan.evaluate.measure import PageScore
-from cardioscan.page.template import LEADS, SAMPLING_RATE_HZ
+from cardioscan.page.catalogue import find_layout
+from cardioscan.page.leads import LEADS, SAMPLING_RATE_HZ
+from cardioscan.page.scale import Scale
 from cardioscan.plots import plot_comparison
 from cardioscan_client.naming import printable
-from cardioscan_client.report import CLINICAL, number, set_figures
+from cardioscan_client.report import CLINICAL, clinical_rows, number, set_figures
 
 DEFAULT_PICTURES: Final = 50
+_LAYOUT: Final = find_layout("3x4+1")
+_SCALE: Final = Scale(25.0, 10.0)
+"""Truths say nothing of layout and scale: they are drawn as the standard sheet has them."""
 _OVERLAY_SIDE: Final = 1600
 """Longest side of an overlay in the report, px: fifty of them in full size would be hundreds of megabytes."""
 
@@ -43,7 +48,7 @@ _PLOT_COLOURS: Final = 64
 
 
 @dataclass(frozen=True, eq=False)
-class _Seen:
+class _ScoredPage:
     """A page with its signals, (12, 5000) mV; ``predicted`` is None where it was refused or is missing."""
 
     row: PageRow
@@ -62,16 +67,16 @@ class EvaluationReport:
     def __init__(self, directory: Path, pictures: int = DEFAULT_PICTURES) -> None:
         self._directory = directory
         self._pictures = pictures
-        self._kept: list[_Seen] = []
+        self._kept: list[_ScoredPage] = []
 
     def add(self, row: PageRow, predicted: NDArray[np.float64] | None, truth: NDArray[np.float64]) -> None:
         """Take one page (``each_page`` of ``cardioscan.evaluate.evaluation.evaluate_paths``)."""
-        self._kept.append(_Seen(row, predicted, truth))
-        if len(self._kept) >= 2 * self._pictures + 8:  # now and then, so that a large set does not pile up in memory
+        self._kept.append(_ScoredPage(row, predicted, truth))
+        if len(self._kept) >= 2 * self._pictures + 8:  # so that a large set does not fill the memory
             self._keep_the_worst()
 
     def _keep_the_worst(self) -> None:
-        self._kept.sort(key=lambda seen: badness(seen.row))
+        self._kept.sort(key=lambda scored: worst_first(scored.row))
         del self._kept[self._pictures :]
 
     def html(self, evaluation: Evaluation, progress: Callable[[int], None] = lambda done: None) -> str:
@@ -90,10 +95,12 @@ class EvaluationReport:
             raise MissingDependencyError("jinja2", "plot", "Writing a report of an evaluation") from error
         self._keep_the_worst()
         pages = []
-        for seen in self._kept:
-            pages.append(self._page(seen))
+        for scored in self._kept:
+            pages.append(self._page(scored))
             progress(len(pages))
-        rows = sorted(evaluation.rows, key=badness)
+        rows = sorted(evaluation.rows, key=worst_first)
+        summary = evaluation.clinical
+        within = math.nan if summary is None else 100 * summary.heart_rate_within_1
         environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
         source = (resources.files("cardioscan_client") / "templates" / "evaluation_report.html").read_text("utf-8")
         return environment.from_string(source).render(
@@ -103,7 +110,7 @@ class EvaluationReport:
                 (lead, number(r, 4), number(evaluation.score.lead_rmse_mv[lead], 4))
                 for lead, r in evaluation.score.lead_r.items()
             ],
-            clinical=_clinical_table(evaluation),
+            clinical=None if summary is None else {"rows": clinical_rows(summary), "within": number(within, 1)},
             rows=[self._line(row) for row in rows],
             n_pictures=len(pages),
             pages=pages,
@@ -123,18 +130,18 @@ class EvaluationReport:
             "reasons": [] if read else self._reasons(row),
         }
 
-    def _page(self, seen: _Seen) -> dict[str, Any]:
+    def _page(self, scored: _ScoredPage) -> dict[str, Any]:
         """What is shown of one page."""
-        row = seen.row
+        row = scored.row
         notes = {lead: _decibels(score.snr_db) for lead, score in row.score.leads.items()}
         worst = min(row.score.leads.items(), key=lambda item: (math.isnan(item[1].snr_db), item[1].snr_db))
-        shown = np.full_like(seen.truth, np.nan) if seen.predicted is None else seen.predicted
-        said = f"lowest is {worst[0]} with {_decibels(worst[1].snr_db)}" if row.score.digitized else "nothing was read"
+        shown = np.full_like(scored.truth, np.nan) if scored.predicted is None else scored.predicted
+        note = f"lowest is {worst[0]} with {_decibels(worst[1].snr_db)}" if row.score.digitized else "nothing was read"
         return {
             **self._line(row),
             "overlay": None if row.prediction is None else overlay_uri(self._directory, row.prediction),
-            "plot": plot_uri(as_scored(shown, seen.truth, row.score), seen.truth, notes),
-            "alt": f"Twelve leads, the digitized signals over their truth; {said}",
+            "plot": plot_uri(as_scored(shown, scored.truth, row.score), scored.truth, notes),
+            "alt": f"Twelve leads, the digitized signals over their truth; {note}",
             "leads": [
                 (lead, notes[lead], number(score.r, 4), number(score.rmse_mv, 4), number(1000 * score.lag_s, 0))
                 for lead, score in row.score.leads.items()
@@ -154,7 +161,7 @@ class EvaluationReport:
         return [(printable(str(reason.get("code"))), printable(str(reason.get("detail")))) for reason in reasons]
 
 
-def badness(row: PageRow) -> tuple[float, str, str]:
+def worst_first(row: PageRow) -> tuple[float, str, str]:
     """What pages are sorted by: the ratio, then names, so that the order of equals does not depend on chance."""
     return row.score.ratio, row.truth, row.prediction or ""
 
@@ -179,7 +186,7 @@ def as_scored(predicted: NDArray[np.float64], truth: NDArray[np.float64], score:
 def plot_uri(predicted: NDArray[np.float64], truth: NDArray[np.float64], notes: Mapping[str, str]) -> str:
     """A data URI of ``plot_comparison``: a PNG of few colours, 100 kB where SVG takes 300 to 600."""
     drawn, picture = io.BytesIO(), io.BytesIO()
-    plot_comparison(predicted, truth, notes).savefig(
+    plot_comparison(predicted, truth, _LAYOUT, _SCALE, notes).savefig(
         drawn, format="png", dpi=_PLOT_DPI, pil_kwargs={"compress_level": 0}
     )
     few = Image.open(drawn).convert("RGB").quantize(_PLOT_COLOURS, Image.Quantize.MAXCOVERAGE)
@@ -211,19 +218,6 @@ def _decibels(value: float) -> str:
     if math.isnan(value):
         return "not printed"
     return "not read" if value == -math.inf else f"{value:.1f} dB"
-
-
-def _clinical_table(evaluation: Evaluation) -> dict[str, Any] | None:
-    """The summary of clinical measures; None where they were not measured."""
-    summary = evaluation.clinical
-    if summary is None:
-        return None
-    rows = []
-    for key, row in summary.measures.items():
-        name, unit, digits = CLINICAL[key]
-        errors = (number(row.mean_absolute_error, digits), number(row.bias, digits))
-        rows.append((name, unit, row.n, row.n_true, *errors))
-    return {"rows": rows, "within": number(100 * summary.heart_rate_within_1, 1)}
 
 
 def _page_clinical(comparison: ClinicalComparison) -> list[tuple[str, str, str, str]]:

@@ -7,7 +7,7 @@ password alike, so the message decides. The fragments below are those of Triton 
 from __future__ import annotations
 
 from enum import Enum
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -71,6 +71,13 @@ _BY_STATUS: Final = {
 }
 
 
+def client_error() -> Any:
+    """The exception class of tritonclient, which is imported when a server is used and not before."""
+    from tritonclient.utils import InferenceServerException
+
+    return InferenceServerException
+
+
 def classify(status: str | None, message: str) -> Cause:
     """The cause of an error.
 
@@ -99,13 +106,13 @@ def explain(cause: Cause, message: str, address: str, what: str) -> ServingError
         address: of the server.
         what: what was asked of it.
     """
-    said = f"{what} at {address}: {cause.value} ({message})"
+    text = f"{what} at {address}: {cause.value} ({message})"
     if cause is Cause.OVERLOADED:
-        return ServerOverloadedError(f"{said}. Send fewer pages at once, or start more servers")
+        return ServerOverloadedError(f"{text}. Send fewer pages at once, or start more servers")
     if cause is Cause.DEADLINE:
-        return DeadlineExceededError(f"{said}. Allow more time, or less load")
+        return DeadlineExceededError(f"{text}. Allow more time, or less load")
     if cause is Cause.CONTRACT:
-        return ModelContractError(f"{said}. Client and server must be of the same release")
+        return ModelContractError(f"{text}. Client and server must be of the same release")
     advice = {
         Cause.CONNECTION: "Start one with 'cardioscan serve', or correct the address",
         Cause.STOPPING: "Start it again",
@@ -115,8 +122,8 @@ def explain(cause: Cause, message: str, address: str, what: str) -> ServingError
         Cause.BROKEN: "Restart the server; it may have run out of memory",
     }
     if cause in advice:
-        return ServerUnavailableError(f"{said}. {advice[cause]}")
-    return ServingError(said)
+        return ServerUnavailableError(f"{text}. {advice[cause]}")
+    return ServingError(text)
 
 
 def backoff_s(attempt: int, rng: np.random.Generator, base_s: float) -> float:

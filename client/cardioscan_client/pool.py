@@ -17,8 +17,8 @@ import cv2
 
 from cardioscan.errors import CardioscanError, RefusalCode
 from cardioscan.record import EcgRecord, Reason
-from cardioscan_client.batch import BatchOptions, DigitizerFactory, PageJob, PageResult, PageRunner, write_page
 from cardioscan_client.naming import may_have_pages
+from cardioscan_client.page_runner import BatchOptions, DigitizerFactory, PageJob, PageResult, PageRunner, write_page
 
 Answer: TypeAlias = "PageResult | str"
 """What a worker sends back: a result, or the message of an error that ends the whole batch."""
@@ -55,8 +55,8 @@ def run_in_pool(
     """Run the jobs of ``queue``, which may grow meanwhile, in ``jobs`` processes; yield each with its result.
 
     A worker that dies (out of memory, a crash in native code) takes the whole pool with it and does not say over which
-    page. So no more jobs are handed out than there are workers, and those in hand at a death are run once more, each
-    alone: the one that kills its worker again is refused, the others are none the worse for it.
+    page. So no more jobs are handed out than there are workers, and those in work at a death are run once more,
+    each alone: only the one that kills its worker again is refused.
 
     Raises:
         CardioscanError: the call itself is wrong (a missing model or package).
@@ -66,20 +66,20 @@ def run_in_pool(
         alone = bool(suspects)
         source, workers = (suspects, 1) if alone else (queue, jobs)
         with _Pool(workers, options, factory) as pool:
-            yield from pool.drain(source)
+            yield from pool.run(source)
         if alone and pool.lost:
-            yield from ((job, _died(job, options)) for job in pool.lost)
+            yield from ((job, _refused(job, options)) for job in pool.lost)
         else:
             suspects.extend(pool.lost)
 
 
 class _Pool:
-    """A pool that lives until its jobs are done or a worker dies. ``lost`` are the jobs in hand at that death."""
+    """A pool that lives until its jobs are done or a worker dies. ``lost`` are the jobs in work at that death."""
 
     def __init__(self, workers: int, options: BatchOptions, factory: DigitizerFactory) -> None:
         self.workers = workers
         self.lost: list[PageJob] = []
-        self._others = set(multiprocessing.active_children())
+        self._other_children = set(multiprocessing.active_children())
         self._executor = ProcessPoolExecutor(
             workers, multiprocessing.get_context("spawn"), _start_worker, (options, factory)
         )
@@ -88,12 +88,12 @@ class _Pool:
         return self
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
-        if kind is not None:  # interrupted or called off: nobody waits for the pages in hand
-            for child in set(multiprocessing.active_children()) - self._others:
+        if kind is not None:  # interrupted or cancelled: the pages in work are not waited for
+            for child in set(multiprocessing.active_children()) - self._other_children:
                 child.terminate()
         self._executor.shutdown(wait=True, cancel_futures=True)
 
-    def drain(self, queue: deque[PageJob]) -> Iterator[tuple[PageJob, PageResult]]:
+    def run(self, queue: deque[PageJob]) -> Iterator[tuple[PageJob, PageResult]]:
         pending: dict[Future[Answer], PageJob] = {}
         while (queue or pending) and not self.lost:
             while queue and len(pending) < self.workers:
@@ -145,10 +145,10 @@ def _work(job: PageJob) -> Answer:
         return str(error)
 
 
-def _died(job: PageJob, options: BatchOptions) -> PageResult:
+def _refused(job: PageJob, options: BatchOptions) -> PageResult:
     reason = Reason(
         RefusalCode.INTERNAL_ERROR,
         "the process that digitized this page died, for want of memory or in native code; the other pages are unharmed",
     )
-    # Where this was the first page, nobody knows how many pages the file has: the others are not tried.
+    # If this was the first page, the number of pages of the file is not known: the others are not tried.
     return write_page(job, EcgRecord.refused(job.name, [reason]), options)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 
 
-def port_trouble(error: OSError, host: str, port: int, option: str) -> str:
+def port_message(error: OSError, host: str, port: int, option: str) -> str:
     """A sentence on a port that cannot be used, with what to do.
 
     Args:

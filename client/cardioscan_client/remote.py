@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import time
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,37 +12,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cardioscan.backends.specs import DIGITIZER, PAGE_PARAMETER, PROFILE_PARAMETER
-from cardioscan.errors import (
-    CardioscanError,
-    ImageError,
-    ModelContractError,
-    RefusalCode,
-)
+from cardioscan.errors import CardioscanError, ImageError, ModelContractError, RefusalCode
 from cardioscan.options import PROFILES
-from cardioscan.page.template import LEADS, RECORD_SAMPLES
+from cardioscan.page.layout import Layout
+from cardioscan.page.leads import LEADS, RECORD_SAMPLES
 from cardioscan.record import Calibration, EcgRecord, ModelUse, Outcome, Reason
 from cardioscan_client.connection import (
     TritonOptions,
-    client_arguments,
-    client_error,
-    health_arguments,
-    health_trouble,
+    check_ready,
+    connect,
+    health_error,
     message_limit,
-    next_try,
-    wait_until_ready,
+    time_arguments,
 )
 from cardioscan_client.contract import TRITON_TYPES, check_contract
 from cardioscan_client.deadline import Deadline, request_deadline
-from cardioscan_client.faults import Cause, classify, explain
+from cardioscan_client.faults import Cause, classify, client_error
+from cardioscan_client.steps import Steps, run_steps
+from cardioscan_client.triton_client import RetryingClient
 
 FileSource = str | os.PathLike[str] | bytes
 """A path, or the encoded bytes of a file."""
 
-_QUEUE_SHARE: Final = 0.9
 _MESSAGE_FRAME: Final = 1 << 16
 
 
-class RemoteDigitizer:
+class RemoteDigitizer(RetryingClient):
     """Digitizes pages on a server that does everything, over one gRPC channel that threads may share.
 
     The served model is compared with its spec at once. A page is sent again at most twice, inside its deadline, where
@@ -68,17 +63,12 @@ class RemoteDigitizer:
     ) -> None:
         if profile is not None and profile not in PROFILES:
             raise CardioscanError(f"unknown profile {profile!r}; there are {', '.join(PROFILES)}")
+        super().__init__(server, rng)
         self.profile = profile
-        self.options = server if isinstance(server, TritonOptions) else TritonOptions(server)
         self.max_bytes = DIGITIZER.max_bytes
-        self._rng = rng or np.random.default_rng()
-        arguments = client_arguments(self.options)
-        import tritonclient.grpc
-
-        self._grpc = tritonclient.grpc
-        self._client = tritonclient.grpc.InferenceServerClient(**arguments)
+        self._grpc, self._client = connect(self.options)
         try:
-            self._check_server(self._deadline())
+            run_steps(self._check_server(self._deadline()))
         except BaseException:
             self.close()
             raise
@@ -112,29 +102,21 @@ class RemoteDigitizer:
             data = _encoded(source, self.max_bytes)
         except ImageError as error:
             return EcgRecord.refused(name, [Reason.from_error(error)], source=name)
-        return _record(name, self._ask(data, page))
+        return _record(name, run_steps(self._digitize(data, page)))
 
-    def _ask(self, data: bytes, page: int) -> dict[str, NDArray[Any]]:
+    def _digitize(self, data: bytes, page: int) -> Steps[dict[str, NDArray[Any]]]:
         deadline = self._deadline()
-        tries = 0
-        while True:
-            deadline.check(DIGITIZER.name)
-            try:
-                answer = self._client.infer(**self._infer_arguments(data, page, deadline))
-            except client_error() as error:
-                pause, trouble = next_try(error, DIGITIZER.name, tries, deadline, self.options.address, self._rng)
-            else:
-                return {tensor.name: answer.as_numpy(tensor.name) for tensor in DIGITIZER.outputs}
-            time.sleep(pause)
-            if trouble is not None:
-                wait_until_ready(self._check_server, self.options, deadline, trouble, self._rng)
-            tries += 1
+
+        def send() -> Steps[dict[str, NDArray[Any]]]:
+            answer = yield partial(self._client.infer, **self._infer_arguments(data, page, deadline))
+            return {tensor.name: answer.as_numpy(tensor.name) for tensor in DIGITIZER.outputs}
+
+        return self._request(DIGITIZER.name, deadline, send)
 
     def _infer_arguments(self, data: bytes, page: int, deadline: Deadline) -> dict[str, Any]:
         (tensor,) = DIGITIZER.inputs
         image = self._grpc.InferInput(tensor.name, [len(data)], TRITON_TYPES[tensor.dtype])
         image.set_data_from_numpy(np.frombuffer(data, np.uint8))
-        left = max(deadline.remaining(), 1e-3)
         return {
             "model_name": DIGITIZER.name,
             "inputs": [image],
@@ -142,29 +124,25 @@ class RemoteDigitizer:
             "outputs": [self._grpc.InferRequestedOutput(tensor.name) for tensor in DIGITIZER.outputs],
             "headers": self.options.headers(),
             "parameters": {PAGE_PARAMETER: int(page), **({PROFILE_PARAMETER: self.profile} if self.profile else {})},
-            "timeout": max(1, int(left * _QUEUE_SHARE * 1e6)),  # microseconds, in the queue and then for the work
-            "client_timeout": left,  # seconds, in all
+            **time_arguments(deadline),
         }
 
     def _deadline(self) -> Deadline:
         return request_deadline(self.options.page_timeout_s or self.options.request_timeout_s)
 
-    def _check_server(self, deadline: Deadline) -> None:
-        """Raise a ``ServingError`` unless the server is ready and its ``ecg_digitizer`` is the one of the spec."""
-        address, call = self.options.address, health_arguments(deadline, self.options)
-        version = str(DIGITIZER.version)
+    def _check_server(self, deadline: Deadline) -> Steps[None]:
+        address, ask, version = self.options.address, self._ask(deadline), str(DIGITIZER.version)
         try:
-            if not self._client.is_server_ready(**call):
-                raise explain(Cause.NOT_READY, "it answers, but is not ready", address, "digitizing")
-            metadata = self._client.get_model_metadata(DIGITIZER.name, version, **call)
-            config = self._client.get_model_config(DIGITIZER.name, version, **call).config
+            yield from check_ready(ask, address)
+            metadata = yield ask("get_model_metadata", DIGITIZER.name, version)
+            config = (yield ask("get_model_config", DIGITIZER.name, version)).config
         except client_error() as error:
             if classify(error.status(), error.message()) is Cause.CONTRACT:
                 raise ModelContractError(
                     f"the server at {address} does not serve {DIGITIZER.name} version {version}: {error.message()}. "
                     "Write its repository with 'cardioscan repository', or use TritonBackend, which needs the networks"
                 ) from error
-            raise health_trouble(error, address) from error
+            raise health_error(error, address) from error
         check_contract(DIGITIZER, metadata, config, address)
         accepted = int(config.parameters["max_bytes"].string_value or DIGITIZER.max_bytes)
         self.max_bytes = min(accepted, message_limit() - _MESSAGE_FRAME)
@@ -217,6 +195,7 @@ def _record(name: str, answer: dict[str, NDArray[Any]]) -> EcgRecord:
         reasons=tuple(Reason(**reason) for reason in report["reasons"]),
         source=name,
         source_category=report["source_category"],
+        layout=None if report["layout"] is None else Layout.from_json_dict(report["layout"]),
         calibration=None if report["calibration"] is None else Calibration(**report["calibration"]),
         models=tuple(ModelUse(**model) for model in report["models"]),
         timings_s=report["timings_s"],

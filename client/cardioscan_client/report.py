@@ -13,8 +13,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from cardioscan.record import Outcome
-from cardioscan_client.batch import PageResult
 from cardioscan_client.naming import printable
+from cardioscan_client.page_runner import PageResult
 
 if TYPE_CHECKING:
     from cardioscan.evaluate.clinical import ClinicalSummary
@@ -163,15 +163,23 @@ CLINICAL: Final = {
 """Name, unit and digits of each clinical measure."""
 
 
+def clinical_rows(summary: ClinicalSummary) -> list[tuple[str, str, str, str, str, str]]:
+    """Name, unit, number of pages measured and of those that the truth allows, error and bias of each measure."""
+    rows = []
+    for key, row in summary.measures.items():
+        name, unit, digits = CLINICAL[key]
+        errors = (number(row.mean_absolute_error, digits), number(row.bias, digits))
+        rows.append((name, unit, str(row.n), str(row.n_true), *errors))
+    return rows
+
+
 def _print_clinical(summary: ClinicalSummary, console: Console) -> None:
     """Print clinical measures of the digitized against the true signals; "of" counts what the truth allows."""
     table = Table("measure", "unit", box=None, pad_edge=False)
     for name in ("n", "of", "mean abs. error", "bias"):
         table.add_column(name, justify="right")
-    for key, row in summary.measures.items():
-        name, unit, digits = CLINICAL[key]
-        errors = (number(row.mean_absolute_error, digits), number(row.bias, digits))
-        table.add_row(name, unit, str(row.n), str(row.n_true), *errors)
+    for row in clinical_rows(summary):
+        table.add_row(*row)
     console.print()
     console.print(table)
     share = 100 * summary.heart_rate_within_1

@@ -6,6 +6,7 @@ programs are run, in a folder where they find each other.
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import os
 import re
@@ -25,7 +26,7 @@ from pathlib import Path
 from typing import Final
 
 from cardioscan.errors import MissingDependencyError, ServerStartError
-from cardioscan_client.ports import port_trouble
+from cardioscan_client.ports import port_message
 
 LOG_LINES: Final = 15
 """How many lines of the server's log an error shows."""
@@ -166,7 +167,7 @@ class TritonServer:
         self._workspace = tempfile.TemporaryDirectory(prefix="cardioscan-serve-")
         try:
             folder = Path(self._workspace.name)
-            backends = _lay_out_backends(triton, folder / "backends")
+            backends = _link_backends(triton, folder / "backends")
             if self._log is None:
                 self._log = folder / "triton.log"
             with self._log.open("ab") as log:
@@ -191,7 +192,7 @@ class TritonServer:
         self._networks = set()
         try:
             if process is not None:
-                _end(process, self.options.exit_timeout_s + _KILL_AFTER_S)
+                _stop_process(process, self.options.exit_timeout_s + _KILL_AFTER_S)
         finally:
             for region in _SHARED_MEMORY.glob(self._shared_memory + "*"):
                 region.unlink(missing_ok=True)  # a server that was killed could not do it
@@ -237,7 +238,7 @@ class TritonServer:
             f"--http-port={options.http_port}",
             f"--metrics-port={options.metrics_port}",
             f"--exit-timeout-secs={options.exit_timeout_s}",
-            "--disable-auto-complete-config",  # the configuration says all; what it forgets is an error
+            "--disable-auto-complete-config",  # what the configuration lacks is an error
             "--allow-gpu-metrics=false",
             "--pinned-memory-pool-byte-size=0",
             "--grpc-infer-response-compression-level=low",  # for clients that accept it: those on other machines
@@ -308,7 +309,7 @@ def _choose_ports(options: ServerOptions) -> ServerOptions:
                 listener.bind((options.host, port))
                 listener.listen()
             except OSError as error:
-                raise ServerStartError(port_trouble(error, options.host, port, option)) from error
+                raise ServerStartError(port_message(error, options.host, port, option)) from error
             chosen[name] = listener.getsockname()[1]
     finally:
         for listener in sockets:
@@ -316,7 +317,7 @@ def _choose_ports(options: ServerOptions) -> ServerOptions:
     return replace(options, **chosen)  # type: ignore[arg-type]
 
 
-def _lay_out_backends(triton: TritonInstallation, folder: Path) -> Path:
+def _link_backends(triton: TritonInstallation, folder: Path) -> Path:
     """A backend folder in which the Python backend finds the stub of the running Python beside it."""
     python = folder / "python"
     python.mkdir(parents=True)
@@ -327,9 +328,9 @@ def _lay_out_backends(triton: TritonInstallation, folder: Path) -> Path:
 
 
 def _shared_memory_options(options: ServerOptions) -> list[str]:
-    """Keep other machines from the shared memory of this one: whoever may register some can read all that is known."""
-    alone = options.host in ("localhost", "::1") or options.host.startswith("127.")
-    if alone or any("shared-memory" in argument for argument in options.arguments):
+    """Keep other machines from the shared memory of this one: a client that may register some can read all of it."""
+    local = options.host in ("localhost", "::1") or options.host.startswith("127.")
+    if local or any("shared-memory" in argument for argument in options.arguments):
         return []
     rule = f"shared-memory:nobody={secrets.token_hex(16)}"
     return [f"--grpc-restricted-protocol={rule}", f"--http-restricted-api={rule}"]
@@ -370,17 +371,14 @@ def _children(pid: int) -> set[int]:
     return found
 
 
-def _end(process: subprocess.Popen[bytes], patience_s: float) -> None:
+def _stop_process(process: subprocess.Popen[bytes], timeout_s: float) -> None:
     """Ask the process to stop; kill it and its children where it does not, or where the wait is interrupted."""
     try:
-        if process.poll() is None:
-            process.send_signal(signal.SIGTERM)
-            process.wait(patience_s)
-    except (subprocess.TimeoutExpired, KeyboardInterrupt):
-        pass
+        with contextlib.suppress(subprocess.TimeoutExpired, KeyboardInterrupt):
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+                process.wait(timeout_s)
     finally:
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)  # the backend's own processes too, should any be left
-        except ProcessLookupError:
-            pass
         process.wait()

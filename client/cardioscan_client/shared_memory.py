@@ -3,10 +3,11 @@
 A region is a file in ``/dev/shm`` with the inputs of one request and room for its outputs; the server maps it once
 and gets only its name with each request. Regions are used again, and there are never more than a few.
 
-Who writes when is what matters: a request that was given up may still be running, and its answer would overwrite
-whatever the region holds then. So a region is used again only after an answer, or a rejection, has come; any other is
-thrown away. A region that its process left behind by crashing is recognised by its lock, which died with its owner,
-and removed by the next client.
+A request that was given up may still be running, and its answer would overwrite whatever the region holds then. So a
+region is used again only after an answer, or a rejection, has come; any other is thrown away.
+
+A region that a crashed process left behind is recognised by its lock, which ended with its owner; the next client
+removes it.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ PREFIX: Final = "cardioscan-client-"
 _LOG = logging.getLogger(__name__)
 _RESERVE: Final = 128 << 20
 """Bytes of shared memory that are left to others: a server needs 91 MB for its own processes, and fails without."""
-_SETTLING_S: Final = 60.0
+_MIN_AGE_S: Final = 60.0
 """A file is made a moment before it is locked; a younger one is left alone."""
 
 
@@ -57,7 +58,7 @@ class Region:
         space = os.statvfs(FOLDER)
         if space.f_bavail * space.f_frsize < size + _RESERVE:
             raise OSError(errno.ENOSPC, "too little shared memory is left", str(FOLDER))
-        # The process id is for people who wonder whose it is; in containers it says nothing.
+        # The process id tells a person whose region it is, though not across containers.
         self.name, self.size, self.registered = f"{PREFIX}{os.getpid()}-{uuid.uuid4().hex}", size, False
         path = FOLDER / self.name
         # For this user only: pages are patients' data.
@@ -124,10 +125,10 @@ class RegionPool:
             yield
         except BaseException as error:
             if region is not None:
-                self._free_again(region) if _is_rejection(error) else self.discard(region)
+                self._release(region) if _is_rejection(error) else self.discard(region)
             raise
         if region is not None:
-            self._free_again(region)
+            self._release(region)
 
     def is_exhausted(self) -> bool:
         """Whether there are as many regions as there may be, all of them in use."""
@@ -159,7 +160,7 @@ class RegionPool:
         with self._lock:
             self._stale.difference_update(names)
 
-    def _free_again(self, region: Region) -> None:
+    def _release(self, region: Region) -> None:
         with self._lock:
             self._lent.discard(region)
             self._free.append(region)
@@ -185,7 +186,7 @@ def remove_leftovers() -> None:
         except OSError:
             continue  # gone meanwhile, or another user's
         try:
-            if time.time() - os.fstat(descriptor).st_mtime > _SETTLING_S:
+            if time.time() - os.fstat(descriptor).st_mtime > _MIN_AGE_S:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails while its owner lives
                 path.unlink(missing_ok=True)
         except OSError:

@@ -44,11 +44,11 @@ def _exiting_on_signals() -> Iterator[None]:
     """Signals that would end the process at once raise SystemExit instead, so that what is open is closed first."""
 
     def end(number: int, frame: object) -> None:
-        signal.signal(number, signal.SIG_IGN)  # a second one must not disturb the tidying
+        signal.signal(number, signal.SIG_IGN)  # a second one must not interrupt the cleaning up
         sys.exit(128 + number)
 
-    ours = threading.current_thread() is threading.main_thread()
-    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)] if ours else []
+    names = ("SIGTERM", "SIGHUP") if threading.current_thread() is threading.main_thread() else ()
+    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
     # What the caller ignores (nohup) or handles stays as it is.
     numbers = [number for number in numbers if signal.getsignal(number) is signal.SIG_DFL]
     for number in numbers:

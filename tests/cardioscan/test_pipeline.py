@@ -16,7 +16,7 @@ from cardioscan import Digitizer, EcgRecord
 from cardioscan.backends.inference import OnnxBackend, Tensors
 from cardioscan.backends.specs import SPECS
 from cardioscan.errors import CardioscanError
-from cardioscan.evaluate.evaluation import compare
+from cardioscan.evaluate.measure import compare
 from cardioscan.flatten.phase import measure_displacement
 from cardioscan.options import PROFILES, DigitizerOptions
 from cardioscan.page.template import STANDARD_PAGE

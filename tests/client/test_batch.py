@@ -23,8 +23,9 @@ from PIL import Image
 from cardioscan.errors import CardioscanError, FormatError, ModelError, RefusalCode
 from cardioscan.options import PROFILES, DigitizerOptions
 from cardioscan.record import EcgRecord, Outcome, Reason
-from cardioscan_client.batch import BatchOptions, PageResult, check_formats, make_digitizer, run_batch
+from cardioscan_client.batch import check_formats, run_batch
 from cardioscan_client.commands._shared import PROFILES as COMMAND_LINE_PROFILES
+from cardioscan_client.page_runner import BatchOptions, PageResult, make_digitizer
 
 
 class Script:

@@ -117,7 +117,7 @@ def test_a_full_queue_rejects_some_and_serves_the_others(
 def test_a_full_queue_of_a_network_is_overload_too(
     blank_repository: WriteBlank, any_ports: ServerOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cardioscan_client.connection.MAX_RETRIES", 0)
+    monkeypatch.setattr("cardioscan_client.triton_client.MAX_RETRIES", 0)
     repository = blank_repository(edits={"max_queue_size: 16": "max_queue_size: 1"}, delay_s=0.2)
     with serving(repository, any_ports, digitizers=4) as server, RemoteDigitizer(server.grpc_address) as digitizer:
         outcomes = ask_at_once(digitizer, 4)

@@ -15,7 +15,8 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
-from cardioscan.evaluate.evaluation import PageRow, compare, only_printed
+from cardioscan.evaluate.evaluation import PageRow, only_printed
+from cardioscan.evaluate.measure import compare
 from cardioscan.page.leads import LEADS
 from cardioscan.record import EcgRecord, Reason
 from cardioscan_client.cli import main
@@ -23,7 +24,7 @@ from cardioscan_client.cli import main
 for needed in ("jinja2", "matplotlib"):
     pytest.importorskip(needed, reason="needs the extra 'plot'")
 
-from cardioscan_client.evaluation_report import EvaluationReport, as_scored, badness  # noqa: E402
+from cardioscan_client.evaluation_report import EvaluationReport, as_scored, worst_first  # noqa: E402
 
 HOSTILE = "bad-<img src=x onerror=alert(1)>'\"&amp;"
 REASON = '<script>alert(1)</script> & "no grid" found'
@@ -224,7 +225,7 @@ def test_of_a_large_set_the_worst_are_kept(tmp_path: Path) -> None:
         kept.add(rows[-1], predicted, truth)
         assert len(kept._kept) <= 12
     kept._keep_the_worst()
-    assert [seen.row for seen in kept._kept] == sorted(rows, key=badness)[:2]
+    assert [seen.row for seen in kept._kept] == sorted(rows, key=worst_first)[:2]
 
 
 @pytest.mark.skipif(find_spec("neurokit2") is None, reason="needs the extra 'clinical'")

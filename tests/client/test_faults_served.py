@@ -23,8 +23,9 @@ from PIL import Image
 
 from cardioscan.backends.specs import SPECS
 from cardioscan.errors import ModelContractError, ServerUnavailableError
-from cardioscan_client.batch import BatchOptions, run_batch
+from cardioscan_client.batch import run_batch
 from cardioscan_client.connection import TritonOptions
+from cardioscan_client.page_runner import BatchOptions
 from cardioscan_client.serve import ServerOptions, TritonServer
 from cardioscan_client.triton import TritonBackend
 

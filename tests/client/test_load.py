@@ -19,9 +19,10 @@ from PIL import Image
 from cardioscan.backends.specs import SPECS
 from cardioscan.errors import ServerOverloadedError
 from cardioscan.pipeline import DigitizerOptions
-from cardioscan_client.batch import BatchOptions, run_batch
+from cardioscan_client.batch import run_batch
 from cardioscan_client.connection import TritonOptions
 from cardioscan_client.faults import Cause
+from cardioscan_client.page_runner import BatchOptions
 from cardioscan_client.pool import MAX_SERVED_JOBS, available_cpus, default_jobs
 from cardioscan_client.serve import ServerOptions, TritonServer
 from cardioscan_client.triton import TritonBackend

@@ -23,7 +23,7 @@ from cardioscan_client.connection import TritonOptions, is_on_this_machine
 from cardioscan_client.deadline import page_deadline
 from cardioscan_client.serve import ServerOptions, TritonServer
 from cardioscan_client.shared_memory import FOLDER, PREFIX, Region, RegionPool, is_alive, remove_leftovers
-from cardioscan_client.sharing import layout
+from cardioscan_client.shared_tensors import layout
 from cardioscan_client.triton import TritonBackend
 from cardioscan_client.triton_aio import AsyncTritonBackend
 
@@ -185,7 +185,7 @@ def test_a_request_that_was_given_up_does_not_write_into_another(blank_server: T
         set_delay(blank_server, 0)
         backend.infer("source_classifier", request())  # waits for the one that was given up
         (second,) = known(backend) - {first}
-        backend._sharing._pool.discard_all()
+        backend._shared_tensors._pool.discard_all()
         backend.infer("source_classifier", request())
         assert known(backend) & {first, second} == set(), "the server has let go of them"
 
@@ -204,7 +204,7 @@ def test_a_server_that_was_restarted_is_told_anew(blank_server: TritonServer) ->
 def test_a_server_that_is_away_when_it_is_told(blank_server: TritonServer) -> None:
     others = regions()
     with TritonBackend(TritonOptions(blank_server.grpc_address, reconnect_s=0.3)) as backend:
-        backend._sharing._pool.discard_all()
+        backend._shared_tensors._pool.discard_all()
         blank_server.stop()
         with pytest.raises(ServerUnavailableError, match="no server answers"):
             backend.infer("source_classifier", request())

@@ -25,8 +25,9 @@ from PIL import Image
 from cardioscan.errors import RefusalCode
 from cardioscan.imaging.images import ImageLimits, count_pages
 from cardioscan.record import EcgRecord, Outcome
-from cardioscan_client.batch import BatchOptions, run_batch
+from cardioscan_client.batch import run_batch
 from cardioscan_client.cli import main
+from cardioscan_client.page_runner import BatchOptions
 from cardioscan_client.pool import default_jobs
 from cardioscan_client.stdin import standard_input
 
@@ -130,7 +131,7 @@ def test_no_more_is_kept_than_shows_that_it_is_too_much(temporary: Path, tmp_pat
 
 def test_too_long_a_stream_is_refused(temporary: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     limits = ImageLimits(max_bytes=1000)
-    monkeypatch.setattr("cardioscan_client.batch.count_pages", partial(count_pages, limits=limits))
+    monkeypatch.setattr("cardioscan_client.page_runner.count_pages", partial(count_pages, limits=limits))
     with standard_input(io.BytesIO(tiff(1)), limits) as path:
         (result,) = run_batch([path], BatchOptions(tmp_path), 1, every_page)
     assert result.reasons[0].code == RefusalCode.IMAGE_TOO_LARGE.value

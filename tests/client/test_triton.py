@@ -29,10 +29,10 @@ from cardioscan.errors import (
 )
 from cardioscan.formats import read_signals
 from cardioscan.pipeline import Digitizer, DigitizerOptions
-from cardioscan_client.batch import BatchOptions, PageJob, PageRunner
 from cardioscan_client.cli import main
 from cardioscan_client.connection import TritonOptions, message_limit
 from cardioscan_client.deadline import page_deadline
+from cardioscan_client.page_runner import BatchOptions, PageJob, PageRunner
 from cardioscan_client.serve import ServerOptions, TritonServer
 from cardioscan_client.triton import ServedDigitizer, TritonBackend
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 from click.shell_completion import CompletionItem
 
@@ -9,6 +11,11 @@ from cardioscan.errors import MissingDependencyError
 
 OK, NOT_ALL, WRONG_CALL, INTERRUPTED = 0, 1, 2, 130
 """Exit statuses: all is well; something is not (a page was refused, a finding); the call itself is wrong; Ctrl-C."""
+
+
+def complete_files(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """What the Tab key offers for text that names files without being a ``click.Path``: the shell's own files."""
+    return [CompletionItem(incomplete, type="file")]
 
 
 PROFILES = ("fast", "balanced", "accurate")
@@ -49,15 +56,31 @@ digitizers_option = click.option(
 """The option ``--digitizers`` of the commands that write a repository for Triton."""
 
 
+tls_ca_option = click.option(
+    "--tls-ca",
+    metavar="FILE",
+    shell_complete=complete_files,
+    help="Encrypt to the server; certificates (PEM) to trust.",
+)
+"""The option ``--tls-ca`` of commands that may ask a Triton server."""
+
+
+def triton_options(
+    server: str | None, timeout_s: float, ca_file: str | None, token: str | None, tls: bool = False
+) -> Any:
+    """How to reach a server that has ``timeout_s`` for a page; None without one."""
+    if server is None:
+        return None
+    from cardioscan_client.connection import TritonOptions
+
+    # A page has a deadline; a single request needs none that is shorter.
+    return TritonOptions(server, timeout_s, timeout_s, tls=tls, ca_file=ca_file, token=token)
+
+
 class WrongCall(click.ClickException):
     """An error about the call: one sentence on stderr and exit status 2."""
 
     exit_code = WRONG_CALL
-
-
-def complete_files(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """What the Tab key offers for text that names files without being a ``click.Path``: the shell's own files."""
-    return [CompletionItem(incomplete, type="file")]
 
 
 def require(module: str, extra: str, purpose: str, package: str = "") -> None:

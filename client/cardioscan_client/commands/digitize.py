@@ -12,7 +12,14 @@ from typing import Any
 
 import click
 
-from cardioscan_client.commands._shared import NOT_ALL, OK, arithmetic_option, complete_files, profile_option
+from cardioscan_client.commands._shared import (
+    NOT_ALL,
+    OK,
+    arithmetic_option,
+    complete_files,
+    profile_option,
+    triton_options,
+)
 
 
 @click.command()
@@ -52,20 +59,9 @@ from cardioscan_client.commands._shared import NOT_ALL, OK, arithmetic_option, c
     "--savgol/--no-savgol", "savitzky_golay", default=None, help="Smooth lightly (Savitzky-Golay).  [default: off]"
 )
 @click.option(
-    "--phase",
-    "phase_refinement",
-    type=click.Choice(["auto", "always", "never"]),
-    help="When to refine the paper's shape by the phase of its printed grid.  [default: auto, where needed]",
-)
-@click.option(
-    "--candidates",
-    type=click.Choice(["original", "preprocessed", "quality", "confidence"]),
-    help="Which pictures lead names and grid are looked for on; the last two try both.  [default: original]",
-)
-@click.option(
-    "--flip-tta",
-    type=click.Choice(["auto", "always", "never"]),
-    help="When to look for the lead names on the flipped page too.  [default: auto, where there is doubt]",
+    "--source-aware/--no-source-aware",
+    default=None,
+    help="Look at the picture preprocessed for its kind of capture too, and take the better.  [default: off]",
 )
 @click.option("--server", metavar="HOST:PORT", help="Run the networks on this server (see 'cardioscan serve').")
 @click.option(
@@ -114,8 +110,9 @@ def digitize(
     # for the cores.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from cardioscan.imaging.images import expand_inputs
-    from cardioscan_client.batch import BatchOptions, check_formats, run_batch
+    from cardioscan_client.batch import check_formats, run_batch
     from cardioscan_client.naming import printable, safe_stem, unique_stems
+    from cardioscan_client.page_runner import BatchOptions
     from cardioscan_client.pool import available_cpus, default_jobs
     from cardioscan_client.report import BatchReport
 
@@ -128,13 +125,13 @@ def digitize(
         models=models,
         profile=profile,
         pipeline={key: value for key, value in pipeline.items() if value is not None},
-        server=_reach(server, page_timeout_s=timeout, tls=tls, ca_file=tls_ca, token=token),
+        server=triton_options(server, timeout, tls_ca, token, tls),
     )
     with _readable(inputs) as (paths, piped):
         files = expand_inputs(paths)
         jobs = jobs or default_jobs(server is not None, files)
         options = replace(options, threads=max(1, available_cpus() // jobs))
-        # Nobody knows standard input by the path of its temporary file.
+        # Standard input is shown by its name, not by the path of its temporary file.
         shown = {printable(path): path.name if path == piped else printable(path) for path in files}
         output.mkdir(parents=True, exist_ok=True)
         for file, stem in zip(files, unique_stems(files), strict=True):
@@ -167,13 +164,3 @@ def _readable(inputs: Sequence[str]) -> Iterator[tuple[list[str], Path | None]]:
         raise click.UsageError("standard input (-) is a terminal: redirect a file or a pipe to it")
     with standard_input(sys.stdin.buffer) as path:
         yield [str(path) if text == STANDARD_INPUT else text for text in inputs], path
-
-
-def _reach(server: str | None, **options: Any) -> Any:
-    """How to reach the server; None without one."""
-    if server is None:
-        return None
-    from cardioscan_client.connection import TritonOptions
-
-    # A page has a deadline; a single request needs none that is shorter.
-    return TritonOptions(server, request_timeout_s=options["page_timeout_s"], **options)

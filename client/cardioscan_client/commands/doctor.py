@@ -7,19 +7,14 @@ from pathlib import Path
 
 import click
 
-from cardioscan_client.commands._shared import NOT_ALL, OK, complete_files
+from cardioscan_client.commands._shared import NOT_ALL, OK, tls_ca_option, triton_options
 
 
 @click.command()
 @click.option("--models", type=click.Path(file_okay=False, path_type=Path), help="Folder of the networks.")
 @click.option("--server", metavar="HOST:PORT", help="Also try this Triton server.")
 @click.option("--timeout", type=click.FloatRange(min=0, min_open=True), default=10, show_default=True, help="Seconds.")
-@click.option(
-    "--tls-ca",
-    metavar="FILE",
-    shell_complete=complete_files,
-    help="Encrypt to the server; certificates (PEM) to trust.",
-)
+@tls_ca_option
 @click.option("--token", envvar="CARDIOSCAN_TOKEN", help="Password of the server. Default: $CARDIOSCAN_TOKEN.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per finding.")
 def doctor(
@@ -37,16 +32,8 @@ def doctor(
     """
     from cardioscan_client.doctor import TROUBLE, examine
 
-    options = None
-    if server is not None:
-        from cardioscan_client.connection import TritonOptions
-
-        options = TritonOptions(
-            server, page_timeout_s=timeout, request_timeout_s=timeout, tls=tls_ca is not None, ca_file=tls_ca,
-            token=token,
-        )  # fmt: skip
     troubled = False
-    for finding in examine(models, options):
+    for finding in examine(models, triton_options(server, timeout, tls_ca, token)):
         troubled |= finding.state == TROUBLE
         if as_json:
             click.echo(json.dumps(finding.to_json_dict()))

@@ -11,9 +11,9 @@ from cardioscan_client.commands._shared import NOT_ALL, OK, arithmetic_option, c
 
 _PEM = click.Path(dir_okay=False, path_type=Path)
 _EMBEDDED_JOBS, _SERVED_JOBS = 1, 4
-_LOOK_S = 2.0
+_POLL_S = 2.0
 _RECONNECT_S = 5.0
-"""How long a page waits for a server that went away: its caller should hear of it soon, and can wait himself."""
+"""How long a page waits for a server that went away: its caller is told soon, and may wait himself."""
 
 
 @click.command()
@@ -192,9 +192,9 @@ def _connected(options: Any, wait_s: float) -> Any:
         try:
             return TritonBackend(options)
         except ServerUnavailableError as error:
-            if end.remaining() <= _LOOK_S:
+            if end.remaining() <= _POLL_S:
                 raise
             if str(error) != told:  # each reason once, not every two seconds
                 told = str(error)
                 logging.getLogger(__name__).warning("waiting for the server", extra={"fields": {"reason": told}})
-            time.sleep(_LOOK_S)
+            time.sleep(_POLL_S)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from cardioscan_client.commands._shared import arithmetic_option, complete_files, profile_option, require
+from cardioscan_client.commands._shared import arithmetic_option, profile_option, require, tls_ca_option, triton_options
 
 _NEEDED = {
     "fastapi": "fastapi",
@@ -46,12 +46,7 @@ _NEEDED = {
     show_default=True,
     help="Seconds per page on the server.",
 )
-@click.option(
-    "--tls-ca",
-    metavar="FILE",
-    shell_complete=complete_files,
-    help="Encrypt to the server; certificates (PEM) to trust.",
-)
+@tls_ca_option
 @click.option("--server-token", envvar="CARDIOSCAN_TOKEN", help="Password of the server. Default: $CARDIOSCAN_TOKEN.")
 def web(
     host: str,
@@ -111,13 +106,8 @@ def web(
         digitizer = Digitizer(options=pipeline)
         digitizer.open_ahead()
     else:
-        from cardioscan_client.connection import TritonOptions
         from cardioscan_client.triton import ServedDigitizer
 
-        reach = TritonOptions(
-            server, page_timeout_s=timeout, request_timeout_s=timeout, tls=tls_ca is not None, ca_file=tls_ca,
-            token=server_token,
-        )  # fmt: skip
-        digitizer = ServedDigitizer(reach, pipeline)
+        digitizer = ServedDigitizer(triton_options(server, timeout, tls_ca, server_token), pipeline)
     import_stages()
     run_web(digitizer, options, click.echo)

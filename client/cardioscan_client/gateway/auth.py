@@ -13,8 +13,8 @@ from cardioscan.errors import ServerStartError
 from cardioscan_client.gateway.metrics import Metrics
 from cardioscan_client.gateway.options import GatewayOptions
 
-_OPEN: Final = "/grpc.health.v1.Health/"
-"""Methods that need no token: whoever watches over the gateway should not have to hold its password."""
+_WITHOUT_TOKEN: Final = "/grpc.health.v1.Health/"
+"""Methods that need no token: health checks should not have to hold the password."""
 
 
 class TokenCheck(grpc.aio.ServerInterceptor):
@@ -30,12 +30,13 @@ class TokenCheck(grpc.aio.ServerInterceptor):
 
     async def intercept_service(self, continuation: Callable[[Any], Awaitable[Any]], handler_call_details: Any) -> Any:
         """The handler of a call: the real one, or one that says no."""
-        if handler_call_details.method.startswith(_OPEN) or self._knows(handler_call_details.invocation_metadata):
-            return await continuation(handler_call_details)
+        call = handler_call_details
+        if call.method.startswith(_WITHOUT_TOKEN) or self._has_token(call.invocation_metadata):
+            return await continuation(call)
         self._metrics.rejected.labels("unauthenticated").inc()
         return grpc.unary_unary_rpc_method_handler(_deny)
 
-    def _knows(self, metadata: Any) -> bool:
+    def _has_token(self, metadata: Any) -> bool:
         given = [value for key, value in metadata or () if key == "authorization"]
         # Compared in constant time: how long a "no" takes says nothing about the token.
         return len(given) == 1 and hmac.compare_digest(given[0].encode(), self._wanted)

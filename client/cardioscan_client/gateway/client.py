@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,6 +25,7 @@ from cardioscan_client.gateway.status import error_of, retry_delay_s
 from cardioscan_client.gateway.v1 import digitizer_pb2 as pb
 from cardioscan_client.gateway.v1 import digitizer_pb2_grpc
 from cardioscan_client.naming import safe_stem
+from cardioscan_client.steps import Steps, run_steps, with_retries
 
 PageSource = str | os.PathLike[str] | bytes
 """A path, or the bytes of a file."""
@@ -123,21 +125,21 @@ class DigitizerClient:
         request = pb.DigitizeRequest(image=image, page_index=page)
         seconds = self.timeout_s if timeout_s is None else timeout_s
         deadline = None if seconds is None else Deadline(seconds)
-        tries = 0
-        while True:
+
+        def send() -> Steps[EcgRecord]:
             left = None if deadline is None else max(deadline.remaining(), 1e-3)
-            try:
-                answer = self._stub.Digitize(request, timeout=left, metadata=self._metadata)
-            except grpc.RpcError as error:
-                status = _status(error)
-                pause = retry_delay_s(status)
-                late = deadline is not None and pause is not None and pause >= deadline.remaining()
-                if pause is None or late or tries >= MAX_RETRIES:
-                    raise error_of(status, self.address) from error
-            else:
-                return from_message(answer.record, name, name)
-            tries += 1
-            time.sleep(pause * float(self._rng.uniform(1.0, 1.5)))
+            answer = yield partial(self._stub.Digitize, request, timeout=left, metadata=self._metadata)
+            return from_message(answer.record, name, name)
+
+        def prepare(error: grpc.RpcError, retries: int) -> Steps[None]:
+            status = _status(error)
+            pause = retry_delay_s(status)
+            late = deadline is not None and pause is not None and pause >= deadline.remaining()
+            if pause is None or late or retries >= MAX_RETRIES:
+                raise error_of(status, self.address) from error
+            yield partial(time.sleep, pause * float(self._rng.uniform(1.0, 1.5)))
+
+        return run_steps(with_retries(send, grpc.RpcError, prepare))
 
     def digitize_stream(
         self, pages: Iterable[tuple[str, PageSource] | tuple[str, PageSource, int]], timeout_s: float | None = None
@@ -154,20 +156,23 @@ class DigitizerClient:
         Raises:
             ServingError: the stream ended early; what was not answered until then has to be sent again.
         """
-        unread: deque[StreamedPage] = deque()
+        unreadable: deque[StreamedPage] = deque()
         failed: list[BaseException] = []
-        call = self._stub.DigitizeStream(_requests(pages, unread, failed), timeout=timeout_s, metadata=self._metadata)
+        requests = _requests(pages, unreadable, failed)
+        call = self._stub.DigitizeStream(requests, timeout=timeout_s, metadata=self._metadata)
         try:
             for response in call:
                 yield self._page(response)
-                yield from _taken(unread)
+                while unreadable:
+                    yield unreadable.popleft()
         except grpc.RpcError as error:
             if failed:  # in the caller's own iterator, of which gRPC only says that it has raised
                 raise failed[0] from error
             raise error_of(_status(error), self.address) from error
         finally:
             call.cancel()
-        yield from _taken(unread)
+        while unreadable:
+            yield unreadable.popleft()
 
     def _page(self, response: pb.DigitizeStreamResponse) -> StreamedPage:
         name = safe_stem(Path(response.page_id or "page"))
@@ -178,25 +183,20 @@ class DigitizerClient:
 
 
 def _requests(
-    pages: Iterable[Any], unread: deque[StreamedPage], failed: list[BaseException]
+    pages: Iterable[Any], unreadable: deque[StreamedPage], failed: list[BaseException]
 ) -> Iterator[pb.DigitizeStreamRequest]:
-    """The requests for pages, drawn in gRPC's thread; files that cannot be opened here go to ``unread``."""
+    """The requests for pages, drawn in gRPC's thread; files that cannot be opened here go to ``unreadable``."""
     try:
         for page_id, source, *page in pages:
             try:
                 _, image = _read(source)
             except ImageError as error:
-                unread.append(StreamedPage(page_id, None, error, 0))
+                unreadable.append(StreamedPage(page_id, None, error, 0))
                 continue
             yield pb.DigitizeStreamRequest(page_id=page_id, image=image, page_index=page[0] if page else 0)
     except Exception as error:
         failed.append(error)
         raise
-
-
-def _taken(pages: deque[StreamedPage]) -> Iterator[StreamedPage]:
-    while pages:
-        yield pages.popleft()
 
 
 def _read(source: PageSource) -> tuple[str, bytes]:

@@ -8,13 +8,15 @@ import numpy as np
 from google.protobuf import json_format, struct_pb2
 from numpy.typing import NDArray
 
-from cardioscan.errors import InvalidRecordError
-from cardioscan.page.template import LEADS, SAMPLING_RATE_HZ
+from cardioscan.errors import InvalidRecordError, LayoutError
+from cardioscan.page.layout import Cell, Layout
+from cardioscan.page.leads import LEADS, SAMPLING_RATE_HZ
+from cardioscan.page.scale import Source
 from cardioscan.record import SHAPE, Calibration, EcgRecord, ModelUse, Outcome, Reason
 from cardioscan_client.gateway.v1 import digitizer_pb2 as pb
 
 _OUTCOMES: Final = {Outcome.DIGITIZED: pb.OUTCOME_DIGITIZED, Outcome.REFUSED: pb.OUTCOME_REFUSED}
-_OUTCOMES_BACK: Final = {number: outcome for outcome, number in _OUTCOMES.items()}
+_OUTCOME_OF_NUMBER: Final = {number: outcome for outcome, number in _OUTCOMES.items()}
 _LEADS: Final[dict[str, pb.LeadName]] = {name: getattr(pb, f"LEAD_NAME_{name.upper()}") for name in LEADS}
 
 
@@ -38,6 +40,25 @@ def to_message(record: EcgRecord) -> pb.Record:
                 px_per_s=scale.px_per_s,
                 speed_mm_per_s=scale.speed_mm_per_s,
                 gain_mm_per_mv=scale.gain_mm_per_mv,
+                speed_source=scale.speed_source.value,
+                gain_source=scale.gain_source.value,
+            )
+        )
+    if record.layout is not None:
+        message.layout.CopyFrom(
+            pb.Layout(
+                name=record.layout.name,
+                cells=[
+                    pb.Cell(
+                        lead=_LEADS[cell.lead],
+                        row=cell.row,
+                        column=cell.column,
+                        t_start=cell.t_start,
+                        seconds=cell.seconds,
+                        inverted=cell.sign < 0,
+                    )
+                    for cell in record.layout.cells
+                ],
             )
         )
     if record.outcome is Outcome.DIGITIZED:
@@ -66,7 +87,7 @@ def from_message(message: pb.Record, name: str = "page", source: str | None = No
     Raises:
         InvalidRecordError: the message is none of a gateway of this release.
     """
-    if message.outcome not in _OUTCOMES_BACK:
+    if message.outcome not in _OUTCOME_OF_NUMBER:
         raise InvalidRecordError(f"the gateway sent an outcome that this client does not know: {message.outcome}")
     signals, confidence = np.full(SHAPE, np.nan), np.zeros(SHAPE, np.float32)
     rows = {number: row for row, number in enumerate(_LEADS.values())}
@@ -78,10 +99,11 @@ def from_message(message: pb.Record, name: str = "page", source: str | None = No
         name=name,
         signals=signals,
         confidence=confidence,
-        outcome=_OUTCOMES_BACK[message.outcome],
+        outcome=_OUTCOME_OF_NUMBER[message.outcome],
         reasons=tuple(Reason(reason.code, reason.message) for reason in message.reasons),
         source=source,
         source_category=message.source_category or None,
+        layout=_layout(message),
         calibration=_calibration(message),
         models=tuple(ModelUse(use.name, use.version, use.sha256) for use in message.models),
         timings_s=dict(message.stage_seconds),
@@ -100,7 +122,23 @@ def _calibration(message: pb.Record) -> Calibration | None:
         px_per_s=scale.px_per_s,
         speed_mm_per_s=scale.speed_mm_per_s,
         gain_mm_per_mv=scale.gain_mm_per_mv,
+        speed_source=Source(scale.speed_source or Source.ASSUMED),
+        gain_source=Source(scale.gain_source or Source.ASSUMED),
     )
+
+
+def _layout(message: pb.Record) -> Layout | None:
+    if not message.HasField("layout"):
+        return None
+    leads = {number: name for name, number in _LEADS.items()}
+    try:
+        cells = tuple(
+            Cell(leads[cell.lead], cell.row, cell.column, cell.t_start, cell.seconds, -1 if cell.inverted else 1)
+            for cell in message.layout.cells
+        )
+        return Layout(message.layout.name, cells)
+    except (KeyError, LayoutError) as error:
+        raise InvalidRecordError(f"the gateway sent a layout that this client does not know: {error}") from error
 
 
 def _diagnostics(message: pb.Record) -> dict[str, Any]:

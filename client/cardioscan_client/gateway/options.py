@@ -54,5 +54,5 @@ class GatewayOptions:
 
     @property
     def message_bytes(self) -> int:
-        """Largest message that gRPC itself lets in: somewhat more than a picture, so that our own words are heard."""
+        """Largest message that gRPC lets in: more than a picture, so that the caller gets our error and not gRPC's."""
         return self.limits.max_bytes + max(_MESSAGE_MARGIN, self.limits.max_bytes // 4)

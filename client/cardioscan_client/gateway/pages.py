@@ -16,7 +16,7 @@ from cardioscan.pipeline import Digitizer, DigitizerOptions, import_stages
 from cardioscan.record import EcgRecord, Outcome
 from cardioscan_client.deadline import Deadline, page_deadline
 
-FILE_TROUBLE: Final = frozenset(
+FILE_ERRORS: Final = frozenset(
     {
         RefusalCode.EMPTY_FILE,
         RefusalCode.PAGE_NOT_FOUND,
@@ -30,8 +30,8 @@ FILE_TROUBLE: Final = frozenset(
 """Reasons that are about the file that was sent and not about what the page shows: the caller's mistake."""
 
 
-class Ticket:
-    """The right to work on a page: until its time is over, or its caller has gone.
+class PageCall:
+    """How long somebody waits for a page: until its time is over, or until he goes away.
 
     Args:
         seconds: from now.
@@ -42,7 +42,7 @@ class Ticket:
         self._cancelled = threading.Event()
 
     def cancel(self) -> None:
-        """Take the right back; may be called from any thread."""
+        """Nobody waits any more; may be called from any thread."""
         self._cancelled.set()
 
     def check(self, what: str) -> None:
@@ -65,14 +65,14 @@ class PageAnswer:
     n_pages: int
 
 
-PageFunction = Callable[[bytes, int, Ticket], PageAnswer]
+PageFunction = Callable[[bytes, int, PageCall], PageAnswer]
 """Digitizes page ``int``, from 0, of the file ``bytes``; runs in any thread, and in several at once."""
 
 
 class PageDigitizer:
     """A ``PageFunction``: the whole pipeline over a backend that all threads share.
 
-    Every network asks the ticket first, so work whose caller has gone, or whose time is over, ends there; a backend
+    The call is asked before every network, so work whose caller has gone, or whose time is over, ends there; a backend
     over gRPC gives each of its requests what is left of the page's time.
 
     Args:
@@ -84,35 +84,35 @@ class PageDigitizer:
         self._backend, self._options = backend, options
         import_stages()
 
-    def __call__(self, image: bytes, page: int, ticket: Ticket) -> PageAnswer:
+    def __call__(self, image: bytes, page: int, call: PageCall) -> PageAnswer:
         """Digitize a page.
 
         Raises:
             ImageError: the file cannot be read.
             StageError: with ``internal_error``: a fault of ours.
-            ServingError: one of its kinds, from the backend or the ticket.
+            ServingError: one of its kinds, from the backend or the call.
         """
-        ticket.check("the page")
-        with page_deadline(ticket.deadline.remaining()):
+        call.check("the page")
+        with page_deadline(call.deadline.remaining()):
             n_pages = count_pages(image, self._options.limits)
-            record = Digitizer(_Watched(self._backend, ticket), self._options).digitize(image, page)
+            record = Digitizer(_CancellableBackend(self._backend, call), self._options).digitize(image, page)
         if record.outcome is Outcome.REFUSED:
             code, detail = RefusalCode(record.reasons[0].code), record.reasons[0].detail
-            if code in FILE_TROUBLE:
+            if code in FILE_ERRORS:
                 raise ImageError(code, detail)
             if code is RefusalCode.INTERNAL_ERROR:
                 raise StageError(code, detail)
         return PageAnswer(record, n_pages)
 
 
-class _Watched:
-    """A backend that asks a ticket before it runs a network."""
+class _CancellableBackend:
+    """A backend that runs a network only as long as somebody waits for the page."""
 
-    def __init__(self, backend: InferenceBackend, ticket: Ticket) -> None:
-        self._backend, self._ticket = backend, ticket
+    def __init__(self, backend: InferenceBackend, call: PageCall) -> None:
+        self._backend, self._call = backend, call
 
     def infer(self, model: str, inputs: Tensors) -> dict[str, NDArray[Any]]:
-        self._ticket.check(model)
+        self._call.check(model)
         return self._backend.infer(model, inputs)
 
     def model_versions(self) -> dict[str, tuple[str, str]]:

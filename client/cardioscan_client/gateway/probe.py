@@ -36,10 +36,10 @@ def probe(address: str, ca_file: str | None = None, name: str | None = None) -> 
 
 
 if __name__ == "__main__":
-    said = probe(
+    state = probe(
         sys.argv[1] if len(sys.argv) > 1 else "127.0.0.1:8090",
         os.environ.get("CARDIOSCAN_PROBE_CA"),
         os.environ.get("CARDIOSCAN_PROBE_NAME"),
     )
-    print(said)
-    sys.exit(0 if said == "SERVING" else 1)
+    print(state)
+    sys.exit(0 if state == "SERVING" else 1)

@@ -16,16 +16,16 @@ from grpc_reflection.v1alpha import reflection
 
 from cardioscan.errors import ServerStartError
 from cardioscan_client.gateway.auth import TokenCheck, credentials
-from cardioscan_client.gateway.desk import Desk
 from cardioscan_client.gateway.metrics import Metrics
 from cardioscan_client.gateway.options import SERVICE, GatewayOptions
 from cardioscan_client.gateway.pages import PageFunction
+from cardioscan_client.gateway.queue import GatewayQueue
 from cardioscan_client.gateway.service import DigitizerService
 from cardioscan_client.gateway.v1 import digitizer_pb2_grpc
 
 _LOG = logging.getLogger(__name__)
 _POLL_S = 0.05
-_LAST_WORDS_S = 1.0
+_STOP_TIMEOUT_S = 1.0
 _LOOKAHEAD_BYTES = 4 << 20
 _SPARE_CALLS = 64
 """Calls beyond those that are worked on: they are about to be turned away, or ask for health."""
@@ -43,11 +43,11 @@ class Gateway:
 
     def __init__(self, work: PageFunction, options: GatewayOptions, upstream: Callable[[], bool] | None = None) -> None:
         self._upstream = upstream
-        self._watching: asyncio.Future[None] | None = None
+        self._upstream_task: asyncio.Future[None] | None = None
         self.options, self.metrics = options, Metrics()
         self.port = 0
-        self._desk = Desk(work, options.jobs, options.queue)
-        self.metrics.watch(lambda: self._desk.running, lambda: self._desk.waiting)
+        self._queue = GatewayQueue(work, options.jobs, options.queue)
+        self.metrics.watch(self._queue)
         self._http: HTTPServer | None = None
 
     @property
@@ -65,7 +65,7 @@ class Gateway:
         tls = credentials(options)
         if options.token and tls is None:
             _LOG.warning("the token travels unencrypted: use TLS, or a network that nobody else reads")
-        self._service = DigitizerService(self._desk, options, self.metrics)
+        self._service = DigitizerService(self._queue, options, self.metrics)
         self._health = health.aio.HealthServicer()
         self._server = grpc.aio.server(
             interceptors=[TokenCheck(options.token, self.metrics)] if options.token else [],
@@ -73,7 +73,7 @@ class Gateway:
             options=[
                 ("grpc.max_receive_message_length", options.message_bytes),
                 ("grpc.max_send_message_length", -1),
-                # Or a second gateway on the same port would take half of the calls without a word.
+                # Or a second gateway on the same port would silently take half of the calls.
                 ("grpc.so_reuseport", 0),
                 # What gRPC takes in before a stream is read on: bounded, and enough for 80 MB/s over 50 ms.
                 ("grpc.http2.bdp_probe", 0),
@@ -91,9 +91,9 @@ class Gateway:
         for name in ("", SERVICE):
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
         if self._upstream is not None:
-            self._watching = asyncio.ensure_future(self._watch(self._upstream))
+            self._upstream_task = asyncio.ensure_future(self._follow_upstream(self._upstream))
 
-    async def _watch(self, upstream: Callable[[], bool]) -> None:
+    async def _follow_upstream(self, upstream: Callable[[], bool]) -> None:
         """Let the health of the service follow that of the server behind it."""
         was = True  # the backend has just connected
         while True:
@@ -106,27 +106,27 @@ class Gateway:
             was = ready
             await asyncio.sleep(self.options.upstream_every_s)
 
-    async def drain(self, hurry: asyncio.Event | None = None) -> bool:
+    async def drain(self, at_once: asyncio.Event | None = None) -> bool:
         """Stop: take nothing new, finish what is under way for ``grace_s`` at most, then end.
 
         Health says NOT_SERVING meanwhile, and is answered until the end.
 
         Args:
-            hurry: once it is set, nothing is waited for any longer.
+            at_once: once it is set, nothing is waited for any longer.
 
         Returns:
             Whether everything under way was finished.
         """
-        if self._watching is not None:
-            self._watching.cancel()
+        if self._upstream_task is not None:
+            self._upstream_task.cancel()
         await self._health.enter_graceful_shutdown()
         self._service.stop()
         end = time.monotonic() + self.options.grace_s
-        while not self._service.idle and time.monotonic() < end and not (hurry and hurry.is_set()):
+        while not self._service.idle and time.monotonic() < end and not (at_once and at_once.is_set()):
             await asyncio.sleep(_POLL_S)
         finished = self._service.idle
-        self._desk.close()
-        await self._server.stop(_LAST_WORDS_S)
+        self._queue.close(give_up=True)
+        await self._server.stop(_STOP_TIMEOUT_S)
         if self._http is not None:
             await asyncio.to_thread(self._http.shutdown)
             self._http.server_close()
@@ -159,10 +159,10 @@ async def run_gateway(gateway: Gateway, ready: Callable[[Gateway], object]) -> b
     Raises:
         ServerStartError: it cannot start.
     """
-    loop, stop, hurry = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()
+    loop, stop, at_once = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()
 
     def signalled() -> None:
-        (hurry if stop.is_set() else stop).set()
+        (at_once if stop.is_set() else stop).set()
 
     await gateway.start()
     with contextlib.ExitStack() as stack:
@@ -172,6 +172,6 @@ async def run_gateway(gateway: Gateway, ready: Callable[[Gateway], object]) -> b
         ready(gateway)
         await stop.wait()
         _LOG.info("stopping", extra={"fields": {"grace_s": gateway.options.grace_s}})
-        finished = await gateway.drain(hurry)
+        finished = await gateway.drain(at_once)
     _LOG.info("stopped", extra={"fields": {"finished": finished}})
     return finished

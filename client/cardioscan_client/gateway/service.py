@@ -15,10 +15,10 @@ from grpc_status import rpc_status
 
 from cardioscan.errors import CardioscanError, ImageError, RefusalCode, ServerOverloadedError
 from cardioscan_client.gateway.convert import to_message
-from cardioscan_client.gateway.desk import Desk, QueueFullError, StoppingError
 from cardioscan_client.gateway.metrics import Metrics
 from cardioscan_client.gateway.options import GatewayOptions
-from cardioscan_client.gateway.pages import PageAnswer, Ticket
+from cardioscan_client.gateway.pages import PageAnswer, PageCall
+from cardioscan_client.gateway.queue import GatewayQueue, QueueFullError, StoppingError
 from cardioscan_client.gateway.status import code_of, reason_of, status_of
 from cardioscan_client.gateway.streams import answer_stream
 from cardioscan_client.gateway.v1 import digitizer_pb2 as pb
@@ -35,20 +35,20 @@ class DigitizerService(digitizer_pb2_grpc.DigitizerServiceServicer):
     """The two calls, with their limits, statuses, counters and log.
 
     Args:
-        desk: does the work.
+        queue: does the work.
         options: the limits.
         metrics: counts.
     """
 
-    def __init__(self, desk: Desk, options: GatewayOptions, metrics: Metrics) -> None:
-        self._desk, self._options, self._metrics = desk, options, metrics
+    def __init__(self, queue: GatewayQueue, options: GatewayOptions, metrics: Metrics) -> None:
+        self._queue, self._options, self._metrics = queue, options, metrics
         self._streams = 0
         self._stop = asyncio.Event()
 
     @property
     def idle(self) -> bool:
         """Whether no stream is open and no page is here."""
-        return self._streams == 0 and self._desk.idle
+        return self._streams == 0 and self._queue.idle
 
     def stop(self) -> None:
         """Take nothing new; streams end once what was read of them is answered."""
@@ -68,10 +68,10 @@ class DigitizerService(digitizer_pb2_grpc.DigitizerServiceServicer):
     async def DigitizeStream(self, requests: Any, context: Any) -> None:
         """Digitize many pages; see the proto for what it answers."""
         number = uuid.uuid4().hex[:12]
-        trouble = self._no_stream()
-        if trouble is not None:
-            self._metrics.rejected.labels(reason_of(trouble)).inc()
-            await self._abort(context, trouble, number)
+        refusal = self._stream_refusal()
+        if refusal is not None:
+            self._metrics.rejected.labels(reason_of(refusal)).inc()
+            await self._abort(context, refusal, number)
         complete = False
 
         async def read() -> pb.DigitizeStreamRequest | None:
@@ -96,7 +96,7 @@ class DigitizerService(digitizer_pb2_grpc.DigitizerServiceServicer):
         if not complete:
             await self._abort(context, StoppingError(), number)
 
-    def _no_stream(self) -> CardioscanError | None:
+    def _stream_refusal(self) -> CardioscanError | None:
         if self._stop.is_set():
             return StoppingError()
         if self._streams >= self._options.streams:
@@ -108,34 +108,34 @@ class DigitizerService(digitizer_pb2_grpc.DigitizerServiceServicer):
         number = uuid.uuid4().hex[:12]
         try:
             answer = await self._page("stream", number, request.image, request.page_index, left)
-        except Exception as error:  # whatever it is, it is the trouble of this page alone
+        except Exception as error:  # whatever it is, it ends this page alone
             response.error.CopyFrom(self._status(error, number))
         else:
             response.page_count = answer.n_pages
             response.record.CopyFrom(to_message(answer.record))
         return response
 
-    async def _page(self, call: str, number: str, image: bytes, page: int, left: float | None) -> PageAnswer:
+    async def _page(self, kind: str, number: str, image: bytes, page: int, left: float | None) -> PageAnswer:
         """Digitize a page, count it and write its line into the log: never a name, never anything of the picture."""
         began = time.monotonic()
         limit = self._options.page_timeout_s
-        ticket = Ticket(limit if left is None else min(left, limit))
+        call = PageCall(limit if left is None else min(left, limit))
         outcome, reason, admitted = "cancelled", "", False
         self._metrics.page_bytes.observe(len(image))
         try:
-            self._admit(call, image)
+            self._admit(kind, image)
             admitted = True
-            answer = await self._desk.digitize(image, page, ticket, patient=call == "stream")
+            answer = await self._queue.digitize(image, page, call, even_if_full=kind == "stream")
             record = answer.record
             outcome, reason = record.outcome.value, record.reasons[0].code if record.reasons else ""
             self._metrics.count_stages(record)
             return answer
         except asyncio.CancelledError:
-            if ticket.deadline.remaining() <= 0:  # the caller's clock was a little faster than ours
+            if call.deadline.remaining() <= 0:  # the caller's clock was a little faster than ours
                 outcome, reason = "failed", RefusalCode.DEADLINE_EXCEEDED.value
             raise
         except Exception as error:
-            outcome, reason = _ending(error, admitted), reason_of(error)
+            outcome, reason = _outcome_of(error, admitted), reason_of(error)
             if not isinstance(error, CardioscanError):
                 _LOG.exception("page failed", extra={"fields": {"request": number}})
             if outcome == "rejected":
@@ -146,7 +146,7 @@ class DigitizerService(digitizer_pb2_grpc.DigitizerServiceServicer):
             self._metrics.count(outcome, reason, seconds)
             fields = {
                 "request": number,
-                "call": call,
+                "call": kind,
                 "bytes": len(image),
                 "outcome": outcome,
                 "reason": reason,
@@ -154,8 +154,8 @@ class DigitizerService(digitizer_pb2_grpc.DigitizerServiceServicer):
             }
             _LOG.info("page", extra={"fields": fields})
 
-    def _admit(self, call: str, image: bytes) -> None:
-        if self._stop.is_set() and call == "unary":
+    def _admit(self, kind: str, image: bytes) -> None:
+        if self._stop.is_set() and kind == "unary":
             raise StoppingError()
         limit = self._options.limits.max_bytes
         if len(image) > limit:
@@ -164,14 +164,14 @@ class DigitizerService(digitizer_pb2_grpc.DigitizerServiceServicer):
             )
 
     def _status(self, error: BaseException, number: str) -> status_pb2.Status:
-        return status_of(error, number, self._desk.retry_after_s)
+        return status_of(error, number, self._queue.retry_after_s)
 
     async def _abort(self, context: Any, error: BaseException, number: str) -> None:
         status = rpc_status.to_status(self._status(error, number))
         await context.abort(status.code, status.details, status.trailing_metadata)
 
 
-def _ending(error: BaseException, admitted: bool) -> str:
+def _outcome_of(error: BaseException, admitted: bool) -> str:
     """The outcome, for the counters, of a page that ended in an error."""
     if isinstance(error, QueueFullError) or (isinstance(error, StoppingError) and not admitted):
         return "rejected"

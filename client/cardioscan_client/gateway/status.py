@@ -20,20 +20,20 @@ from cardioscan.errors import (
     ServerUnavailableError,
     ServingError,
 )
-from cardioscan_client.gateway.pages import FILE_TROUBLE
+from cardioscan_client.gateway.pages import FILE_ERRORS
 
 DOMAIN: Final = "cardioscan"
 """The ``domain`` of every ``ErrorInfo`` from here."""
 
-_BY_TYPE: Final = (
+_CODE_OF_TYPE: Final = (
     (ServerOverloadedError, grpc.StatusCode.RESOURCE_EXHAUSTED),
     (DeadlineExceededError, grpc.StatusCode.DEADLINE_EXCEEDED),
     (ServerUnavailableError, grpc.StatusCode.UNAVAILABLE),
     (ModelContractError, grpc.StatusCode.FAILED_PRECONDITION),
     (PageCancelledError, grpc.StatusCode.CANCELLED),
 )
-_BACK: Final[dict[grpc.StatusCode, type[ServingError]]] = {
-    **{code: kind for kind, code in _BY_TYPE},
+_TYPE_OF_CODE: Final[dict[grpc.StatusCode, type[ServingError]]] = {
+    **{code: kind for kind, code in _CODE_OF_TYPE},
     grpc.StatusCode.UNAUTHENTICATED: ServerUnavailableError,
     grpc.StatusCode.PERMISSION_DENIED: ServerUnavailableError,
 }
@@ -42,9 +42,9 @@ _CODES: Final = {code.value[0]: code for code in grpc.StatusCode}
 
 def code_of(error: BaseException) -> grpc.StatusCode:
     """The status code that an error becomes."""
-    if isinstance(error, PageRefusedError) and error.code in FILE_TROUBLE:
+    if isinstance(error, PageRefusedError) and error.code in FILE_ERRORS:
         return grpc.StatusCode.INVALID_ARGUMENT
-    return next((code for kind, code in _BY_TYPE if isinstance(error, kind)), grpc.StatusCode.INTERNAL)
+    return next((code for kind, code in _CODE_OF_TYPE if isinstance(error, kind)), grpc.StatusCode.INTERNAL)
 
 
 def reason_of(error: BaseException) -> str:
@@ -60,13 +60,13 @@ def status_of(error: BaseException, request: str, retry_after_s: float) -> statu
     """The status of a call or page that failed, with ``ErrorInfo`` and what else belongs to its code.
 
     Args:
-        error: what happened. Of one that is not ours nothing is told: it may hold anything.
+        error: what happened. The message of one that is not a ``CardioscanError`` is kept back: it may hold anything.
         request: number of the page in the gateway's log.
         retry_after_s: when to come again, for ``RESOURCE_EXHAUSTED``.
     """
     code, reason = code_of(error), reason_of(error)
-    ours = isinstance(error, CardioscanError)
-    message = str(error) if ours else f"a fault of the gateway; its log says more under {request}"
+    typed = isinstance(error, CardioscanError)
+    message = str(error) if typed else f"a fault of the gateway; its log says more under {request}"
     message = re.sub(r"^bytes ", "the file ", message)  # the name that the pipeline has for a picture without one
     status = status_pb2.Status(code=code.value[0], message=message)
     info = error_details_pb2.ErrorInfo(reason=reason.upper(), domain=DOMAIN, metadata={"request": request})
@@ -90,14 +90,14 @@ def error_of(status: status_pb2.Status, address: str) -> CardioscanError:
         address: of the gateway, for the message.
     """
     code, info = _CODES.get(status.code, grpc.StatusCode.UNKNOWN), detail(status, error_details_pb2.ErrorInfo)
-    if code is grpc.StatusCode.INVALID_ARGUMENT and info is not None and info.domain == DOMAIN:
-        if info.reason in RefusalCode.__members__:
-            return ImageError(RefusalCode[info.reason], status.message)
+    from_gateway = info is not None and info.domain == DOMAIN
+    if code is grpc.StatusCode.INVALID_ARGUMENT and from_gateway and info.reason in RefusalCode.__members__:
+        return ImageError(RefusalCode[info.reason], status.message)
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED and info is None and "larger than max" in status.message:
         # From gRPC itself, which turns such messages away before the gateway sees them.
         return ImageError(RefusalCode.IMAGE_TOO_LARGE, f"{address} does not take files of this size: {status.message}")
     request = f", request {info.metadata['request']}" if info is not None and "request" in info.metadata else ""
-    return _BACK.get(code, ServingError)(f"{status.message} ({code.name} from {address}{request})")
+    return _TYPE_OF_CODE.get(code, ServingError)(f"{status.message} ({code.name} from {address}{request})")
 
 
 def retry_delay_s(status: status_pb2.Status) -> float | None:

@@ -54,7 +54,7 @@ async def answer_stream(
                 working.remove(done)
                 yield done.result()
     finally:
-        # The youngest first: those that wait for a thread are gone before one that holds a thread gives it up.
+        # The latest first: those that wait for a thread are cancelled before one that holds a thread gives it up.
         for future in (stopping, reading, *reversed(working)):
             if future is not None:
                 future.cancel()

@@ -25,7 +25,7 @@ from cardioscan_client.web.options import WebOptions
 from cardioscan_client.web.page_routes import page_routes
 from cardioscan_client.web.problems import Problem, problem_of
 from cardioscan_client.web.rest import rest_routes
-from cardioscan_client.web.security import Guard
+from cardioscan_client.web.security import SecurityMiddleware
 
 STATIC_TYPES: Final = {
     "html": "text/html; charset=utf-8",
@@ -76,7 +76,7 @@ def create_app(digitizer: Digitizer, options: WebOptions | None = None) -> Drain
     for path, (content, media_type) in static_files().items():
         app.add_api_route(path, _answer_with(content, media_type), methods=["GET", "HEAD"], include_in_schema=False)
     # Around everything, so that the answer to an unexpected error has its headers too.
-    return Drain(Guard(app, options))
+    return Drain(SecurityMiddleware(app, options))
 
 
 def static_files() -> dict[str, tuple[bytes, str]]:
@@ -132,14 +132,14 @@ def _add_errors(app: FastAPI) -> None:
         return error.response()
 
     @app.exception_handler(CardioscanError)
-    async def ours(request: Request, error: CardioscanError) -> Response:
+    async def typed(request: Request, error: CardioscanError) -> Response:
         return problem_of(error).response()
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
         # Places and messages only: the values may be what was uploaded.
-        said = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
-        return Problem(422, "invalid_request", "The request is not valid", f"{said}.").response()
+        message = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
+        return Problem(422, "invalid_request", "The request is not valid", f"{message}.").response()
 
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> Response:

@@ -9,10 +9,10 @@ from typing import Final
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-MOST_BYTES: Final = 256 << 20
+MAX_BYTES: Final = 256 << 20
 """At most so much of a request is read only to be thrown away."""
 
-MOST_S: Final = 20.0
+MAX_S: Final = 20.0
 """At most so long."""
 
 
@@ -27,12 +27,12 @@ class Drain:
 
     Args:
         app: the application.
-        most_bytes: at most so much is read and thrown away; then the answer goes out, arrive it or not.
-        most_s: at most so long, seconds.
+        max_bytes: how much is read at most; then the answer goes out, whether it arrives or not.
+        max_s: how long at most, seconds.
     """
 
-    def __init__(self, app: ASGIApp, most_bytes: int = MOST_BYTES, most_s: float = MOST_S) -> None:
-        self.app, self.most_bytes, self.most_s = app, most_bytes, most_s
+    def __init__(self, app: ASGIApp, max_bytes: int = MAX_BYTES, max_s: float = MAX_S) -> None:
+        self.app, self.max_bytes, self.max_s = app, max_bytes, max_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -53,13 +53,13 @@ class Drain:
 
         async def read_on() -> None:
             size = 0
-            while left and size <= self.most_bytes:
+            while left and size <= self.max_bytes:
                 size += len((await receive_noting()).get("body", b""))
 
         async def send_after_all_is_read(message: Message) -> None:
             if message["type"] == "http.response.start" and left and (begun or not waits):
                 with contextlib.suppress(asyncio.TimeoutError):
-                    await asyncio.wait_for(read_on(), self.most_s)
+                    await asyncio.wait_for(read_on(), self.max_s)
             await send(message)
 
         await self.app(scope, receive_noting, send_after_all_is_read)

@@ -8,28 +8,29 @@ import secrets
 import threading
 import time
 from collections.abc import Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from concurrent.futures import TimeoutError as FutureTimeoutError
+from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
+from cardioscan.arrays import Floats
 from cardioscan.errors import CardioscanError, ImageError, RefusalCode
-from cardioscan.imaging.geometry import Floats
 from cardioscan.imaging.images import count_pages
 from cardioscan.pipeline import Digitization, Digitizer
 from cardioscan.record import EcgRecord, Outcome, Reason
 from cardioscan_client.gateway.metrics import Metrics
 from cardioscan_client.naming import page_name
+from cardioscan_client.page_queue import PageQueue
 from cardioscan_client.web.options import WebOptions
-from cardioscan_client.web.problems import STATUS_OF_FILE, Problem, problem_of
+from cardioscan_client.web.problems import FILE_ERROR_STATUS, Problem, problem_of
 from cardioscan_client.web.results import HeldPage
-from cardioscan_client.web.uploads import Budget, Upload, no_room
+from cardioscan_client.web.uploads import ArrivingBytes, Upload, no_room
 
 WAITING, WORKING, DONE, FAILED = "waiting", "working", "done", "failed"
 """States of a job, in order; ``failed`` is a fault of the server, not of the page."""
 
 _LOG = logging.getLogger(__name__)
-_LOOK_S: Final = 0.05
+_POLL_S: Final = 0.05
 
 
 @dataclass(eq=False)
@@ -72,7 +73,7 @@ class Job:
         return page_name(self.upload.stem, self.page, self.n_pages)
 
     @property
-    def over(self) -> bool:
+    def finished(self) -> bool:
         """Whether it is done or has failed."""
         return self.state in (DONE, FAILED)
 
@@ -106,39 +107,25 @@ class Jobs:
 
     def __init__(self, digitizer: Digitizer, options: WebOptions, metrics: Metrics) -> None:
         self.digitizer, self.options, self.metrics = digitizer, options, metrics
-        self.arriving = Budget(options.max_held_bytes)
+        self.arriving = ArrivingBytes(options.max_held_bytes)
         self._jobs: dict[str, Job] = {}
         self._lock = threading.Lock()
         self._version = 0
-        self._pool = ThreadPoolExecutor(options.jobs, "cardioscan-page")
-        metrics.watch(lambda: self.working, lambda: self.waiting)
+        self._queue = PageQueue(options.jobs, options.queue)
+        metrics.watch(self._queue)
 
     def close(self) -> None:
         """Drop what waits and wait for what is in work, for the time of grace at most; forget everything."""
         working = [job.future for job in self._all() if job.state == WORKING and job.future]
-        self._pool.shutdown(wait=False, cancel_futures=True)
-        end = time.monotonic() + self.options.grace_s
-        for future in working:
-            try:
-                future.result(max(0.0, end - time.monotonic()))
-            except FutureTimeoutError:
-                _LOG.warning("a page was still in work when the time of grace was over")
+        self._queue.close()
+        for _ in wait(working, self.options.grace_s).not_done:
+            _LOG.warning("a page was still in work when the time of grace was over")
         with self._lock:
             self._jobs.clear()
 
     def _all(self) -> list[Job]:
         with self._lock:
             return list(self._jobs.values())
-
-    @property
-    def waiting(self) -> int:
-        """Pages that wait for a thread."""
-        return sum(job.state == WAITING for job in self._all())
-
-    @property
-    def working(self) -> int:
-        """Pages in work."""
-        return sum(job.state == WORKING for job in self._all())
 
     def pages_of(self, upload: Upload) -> tuple[int, Problem | None]:
         """Number of pages of a file (blocks while it is looked at), and what is wrong with it, if anything is.
@@ -174,18 +161,18 @@ class Jobs:
         """
         wanted = list(pages)
         self.sweep()
-        open_bytes = len(upload.data) + sum(_size(job) for job in self._all() if not job.over)
-        if self.waiting + len(wanted) > self.options.queue or open_bytes > self.options.max_held_bytes:
-            trouble = no_room()
-            self.metrics.rejected.labels(trouble.code).inc()
-            raise trouble
+        unfinished_bytes = len(upload.data) + sum(_size(job) for job in self._all() if not job.finished)
+        if not self._queue.has_room(len(wanted)) or unfinished_bytes > self.options.max_held_bytes:
+            refusal = no_room()
+            self.metrics.rejected.labels(refusal.code).inc()
+            raise refusal
         jobs = [Job(secrets.token_urlsafe(16), upload, page, n_pages, corners, pictures) for page in wanted]
         with self._lock:
             self._jobs |= {job.id: job for job in jobs}
         self.metrics.page_bytes.observe(len(upload.data))
         for job in jobs:
             self._change(job, WAITING)
-            job.future = self._pool.submit(self._run, job)
+            job.future = self._queue.submit(partial(self._run, job))
         return jobs
 
     def refuse(self, upload: Upload, code: str, detail: str) -> Job:
@@ -243,12 +230,12 @@ class Jobs:
         """Forget results that nobody asked for in time, and the oldest ones where there are too many."""
         now = time.monotonic()
         with self._lock:
-            over = sorted((job for job in self._jobs.values() if job.over), key=lambda job: job.touched)
-            size = sum(_size(job) for job in over)
-            count = len(over)
-            for job in over:
-                old = now - job.touched > self.options.keep_s
-                if not old and count <= self.options.max_results and size <= self.options.max_held_bytes:
+            finished = sorted((job for job in self._jobs.values() if job.finished), key=lambda job: job.touched)
+            size = sum(_size(job) for job in finished)
+            count = len(finished)
+            for job in finished:
+                expired = now - job.touched > self.options.keep_s
+                if not expired and count <= self.options.max_results and size <= self.options.max_held_bytes:
                     break
                 del self._jobs[job.id]
                 size, count = size - _size(job), count - 1
@@ -267,7 +254,7 @@ class Jobs:
             changed = [job for job in known if job.version > since]
             if changed or len(known) < len(ids) or time.monotonic() >= end:
                 return version, changed
-            await asyncio.sleep(_LOOK_S)
+            await asyncio.sleep(_POLL_S)
 
     async def result(self, job: Job) -> HeldPage:
         """Wait for a job. Raises ``Problem`` where it fails; a job still waiting is dropped with its caller."""
@@ -315,7 +302,7 @@ class Jobs:
         job.touched = job.ended = time.monotonic()
         record = job.held.record
         reason = record.reasons[0].code if record.outcome is Outcome.REFUSED else ""
-        outcome = "invalid" if reason in STATUS_OF_FILE else record.outcome.value
+        outcome = "invalid" if reason in FILE_ERROR_STATUS else record.outcome.value
         self.metrics.count(outcome, reason, job.ended - job.made)
         self.metrics.count_stages(record)
         self._change(job, DONE)

@@ -10,8 +10,8 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, Field
 
 from cardioscan.errors import EditError
-from cardioscan.evaluate.clinical import measure_clinical
 from cardioscan.locate.corners import checked_corners
+from cardioscan.postprocess.clinical import measure_clinical
 from cardioscan.postprocess.editing import edit_from_json
 from cardioscan.record import Outcome
 from cardioscan_client.web.jobs import Jobs
@@ -52,9 +52,9 @@ def page_routes(jobs: Jobs) -> APIRouter:
     async def submit(request: Request) -> JSONResponse:
         """Take an upload; each of its pages becomes a job."""
         upload = await read_upload(request, jobs.options.limits.max_bytes, jobs.arriving)
-        n_pages, trouble = await asyncio.to_thread(jobs.pages_of, upload)
-        if trouble is not None:
-            made = [jobs.refuse(upload, trouble.code, trouble.detail)]
+        n_pages, problem = await asyncio.to_thread(jobs.pages_of, upload)
+        if problem is not None:
+            made = [jobs.refuse(upload, problem.code, problem.detail)]
         else:
             made = jobs.submit(upload, range(n_pages), n_pages)
         return JSONResponse({"jobs": [job.to_json_dict() for job in made]}, 202)

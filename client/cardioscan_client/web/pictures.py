@@ -6,13 +6,10 @@ from typing import Final
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from cardioscan.imaging.geometry import Floats
+from cardioscan.arrays import Floats, Image
 from cardioscan.pipeline import Digitization
 from cardioscan.plots import draw_overlay
-
-Image = NDArray[np.uint8]
 
 PHOTO_SIDE: Final = 1800
 """Longest side of the pictures in the frame of the photo, px."""

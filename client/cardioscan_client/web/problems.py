@@ -25,7 +25,7 @@ from cardioscan.record import EcgRecord, Outcome
 
 MEDIA_TYPE: Final = "application/problem+json"
 
-STATUS_OF_FILE: Final[Mapping[str, int]] = {
+FILE_ERROR_STATUS: Final[Mapping[str, int]] = {
     RefusalCode.EMPTY_FILE.value: 400,
     RefusalCode.PAGE_NOT_FOUND.value: 404,
     RefusalCode.IMAGE_TOO_LARGE.value: 413,
@@ -65,7 +65,7 @@ class Problem(Exception):
     Args:
         status: of HTTP.
         code: stable for programs.
-        title: what kind of trouble it is.
+        title: what kind of error it is.
         detail: what to do about it.
         headers: of the answer.
     """
@@ -103,7 +103,7 @@ def for_people(detail: str) -> str:
 def problem_of(error: CardioscanError) -> Problem:
     """The problem that an error of CardioScan becomes."""
     if isinstance(error, PageRefusedError):
-        status = STATUS_OF_FILE.get(error.code.value, 422)
+        status = FILE_ERROR_STATUS.get(error.code.value, 422)
         return Problem(status, error.code.value, "The file cannot be digitized", for_people(error.detail))
     for kind, status, code, title in _ERRORS:
         if isinstance(error, kind):
@@ -113,7 +113,7 @@ def problem_of(error: CardioscanError) -> Problem:
 
 def refused_file(record: EcgRecord) -> Problem | None:
     """The problem of a record that was refused because of its file; None for every other record."""
-    if record.outcome is not Outcome.REFUSED or record.reasons[0].code not in STATUS_OF_FILE:
+    if record.outcome is not Outcome.REFUSED or record.reasons[0].code not in FILE_ERROR_STATUS:
         return None
     reason = record.reasons[0]
-    return Problem(STATUS_OF_FILE[reason.code], reason.code, "The file cannot be digitized", reason.detail)
+    return Problem(FILE_ERROR_STATUS[reason.code], reason.code, "The file cannot be digitized", reason.detail)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from typing import Annotated, Any, Final
+from urllib.parse import quote
 
 import numpy as np
 from fastapi import APIRouter, Query, Request
@@ -11,7 +12,7 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, Field
 
 from cardioscan.errors import RefusalCode
-from cardioscan.page.template import LEADS
+from cardioscan.page.leads import LEADS
 from cardioscan.record import EcgRecord, Outcome
 from cardioscan_client.web.jobs import Jobs
 from cardioscan_client.web.problems import MEDIA_TYPE, ProblemDocument, refused_file
@@ -100,11 +101,11 @@ def rest_routes(jobs: Jobs) -> APIRouter:
             held = await jobs.result(job)
         finally:
             jobs.forget(job.id)
-        trouble = refused_file(held.record)
-        if trouble is not None:
-            if trouble.code == RefusalCode.PAGE_NOT_FOUND.value:  # pages count from 0 inside
-                trouble.detail = f"The file has no page {page}; pages count from 1."
-            raise trouble
+        problem = refused_file(held.record)
+        if problem is not None:
+            if problem.code == RefusalCode.PAGE_NOT_FOUND.value:  # pages count from 0 inside
+                problem.detail = f"The file has no page {page}; pages count from 1."
+            raise problem
         if format == "json" or held.record.outcome is Outcome.REFUSED:
             return JSONResponse(await asyncio.to_thread(page_answer, held.record))
         return download(await asyncio.to_thread(record_file, held.record, format))
@@ -126,7 +127,5 @@ def page_answer(record: EcgRecord) -> dict[str, Any]:
 
 def download(file: File) -> Response:
     """A file as an answer that browsers save."""
-    from urllib.parse import quote
-
     disposition = f"attachment; filename*=UTF-8''{quote(file.name, safe='')}"
     return Response(file.content, media_type=file.media_type, headers={"content-disposition": disposition})

@@ -5,17 +5,20 @@ from __future__ import annotations
 import io
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 import numpy as np
 
+from cardioscan.arrays import Floats
 from cardioscan.errors import FormatError, MissingDependencyError
 from cardioscan.formats import select_writers, writers
-from cardioscan.imaging.geometry import Floats, homography_dlt, transform_points
-from cardioscan.locate.corners import sheet_corners
+from cardioscan.imaging.geometry import homography_dlt, transform_points
 from cardioscan.locate.outline import find_outline
-from cardioscan.page.template import LEADS, STANDARD_PAGE, PageTemplate
+from cardioscan.page.leads import LEADS
+from cardioscan.page.read_page import ReadPage
+from cardioscan.page.reference import REFERENCE_PAGE
+from cardioscan.page.sheet import PX_PER_MM, Sheet
 from cardioscan.pipeline import Digitization
 from cardioscan.postprocess.editing import Edit, apply_edits
 from cardioscan.record import EcgRecord, Outcome, Reason
@@ -60,10 +63,12 @@ class HeldPage:
         record: the same with the corrections.
         pictures: JPEG files by name, see ``cardioscan_client.web.pictures``.
         geometry: where things lie on the picture, as plain JSON values.
+        page: what is printed where; of a page that was not read, what is expected of one.
     """
 
     original: EcgRecord
     record: EcgRecord
+    page: ReadPage
     pictures: Mapping[str, bytes]
     geometry: Mapping[str, Any]
 
@@ -72,9 +77,10 @@ class HeldPage:
         """What to hold of a digitization; ``name`` and ``source`` are those of the upload."""
         reasons = tuple(Reason(reason.code, for_people(reason.detail)) for reason in details.record.reasons)
         record = replace(details.record, name=name, source=source, reasons=reasons)
+        page = details.page or REFERENCE_PAGE
         if not pictures:
-            return cls(record, record, {}, {})
-        return cls(record, record, draw_pictures(details), _geometry(details))
+            return cls(record, record, page, {}, {})
+        return cls(record, record, page, draw_pictures(details), _geometry(details, page.sheet))
 
     @property
     def size(self) -> int:
@@ -90,7 +96,7 @@ class HeldPage:
         return {
             "record": self.record.to_json_dict(),
             "leads": {lead: _lead(self.record, index) for index, lead in enumerate(LEADS)},
-            "template": _template(STANDARD_PAGE),
+            "page": _page(self.page),
             "geometry": dict(self.geometry),
             "pictures": list(self.pictures),
             "formats": [name for name, writer in writers().items() if self._can_be(writer.holds_signals)],
@@ -170,25 +176,32 @@ def _lead(record: EcgRecord, index: int) -> dict[str, Any]:
     }
 
 
-def _template(template: PageTemplate) -> dict[str, Any]:
+def _page(page: ReadPage) -> dict[str, Any]:
+    sheet, scale, layout = page.sheet, page.scale, page.layout
+    cells = [(segment, segment.cell) for segment in page.segments]
+    rhythm = {(cell.lead, cell.row) for cell in layout.cells if layout.is_rhythm(cell)}
     return {
-        "width": template.width,
-        "height": template.height,
-        "px_per_mm": template.px_per_mm,
-        "px_per_mv": template.px_per_mv,
-        "px_per_s": template.px_per_s,
-        "speed_mm_per_s": template.speed_mm_per_s,
-        "gain_mm_per_mv": template.gain_mm_per_mv,
-        "zero_mv_y": list(template.zero_mv_y),
-        "segments": [vars(segment) for segment in template.segments],
-        "labels": [
-            {"class_id": label.class_id, "name": label.name, "x": x, "y": y}
-            for label, (x, y) in zip(template.labels, template.label_points().tolist(), strict=True)
+        "width": sheet.width,
+        "height": sheet.height,
+        "x0": sheet.x0,
+        "y0": sheet.y0,
+        "pitch": sheet.pitch,
+        "px_per_mm": PX_PER_MM,
+        "px_per_mv": scale.px_per_mv,
+        "px_per_s": scale.px_per_s,
+        "speed_mm_per_s": scale.speed_mm_per_s,
+        "gain_mm_per_mv": scale.gain_mm_per_mv,
+        "seconds": layout.seconds,
+        "zero_y": list(page.zero_y),
+        "segments": [{**asdict(cell), "x_start": segment.x_start, "x_end": segment.x_end} for segment, cell in cells],
+        "names": [
+            {"name": name.lead, "rhythm": (name.lead, name.row) in rhythm, "x": name.x, "y": name.y}
+            for name in page.names
         ],
     }
 
 
-def _geometry(details: Digitization) -> dict[str, Any]:
+def _geometry(details: Digitization, sheet: Sheet) -> dict[str, Any]:
     if details.image is None:
         return {"width": 0, "height": 0, "corners": None, "found": False, "labels": []}
     height, width = details.image.shape[:2]
@@ -197,24 +210,22 @@ def _geometry(details: Digitization) -> dict[str, Any]:
     return {
         "width": width,
         "height": height,
-        "corners": np.round(_corners(details), 2).tolist(),
+        "corners": np.round(_corners(details, sheet), 2).tolist(),
         "found": found,
         "labels": [{"class_id": int(class_id), "x": round(x, 2), "y": round(y, 2)} for class_id, x, y in labels],
     }
 
 
-def _corners(details: Digitization) -> Floats:
+def _corners(details: Digitization, sheet: Sheet) -> Floats:
     """(4, 2) px of the picture: where the sheet's corners are, or may be for a start."""
     assert details.image is not None
     if details.lattice is not None:
         ends = np.ix_([0, -1], [0, -1])
-        matrix = homography_dlt(
-            STANDARD_PAGE.lattice()[ends].reshape(-1, 2), np.asarray(details.lattice)[ends].reshape(-1, 2)
-        )
-        return transform_points(matrix, sheet_corners(STANDARD_PAGE))
+        matrix = homography_dlt(sheet.lattice()[ends].reshape(-1, 2), np.asarray(details.lattice)[ends].reshape(-1, 2))
+        return transform_points(matrix, sheet.corners())
     outline = find_outline(details.image)
     if outline is not None:
-        return outline.corners
+        return outline
     height, width = details.image.shape[:2]
     low, right, bottom = _INSET * min(width, height), width - 1, height - 1
     return np.array([[low, low], [right - low, low], [right - low, bottom - low], [low, bottom - low]])

@@ -12,27 +12,27 @@ import uvicorn
 
 from cardioscan.errors import ServerStartError
 from cardioscan.pipeline import Digitizer
-from cardioscan_client.ports import port_trouble
+from cardioscan_client.ports import port_message
 from cardioscan_client.web.app import create_app
 from cardioscan_client.web.options import WebOptions, is_local
 
 
-def run_web(digitizer: Digitizer, options: WebOptions, say: Callable[[str], None]) -> None:
+def run_web(digitizer: Digitizer, options: WebOptions, echo: Callable[[str], None]) -> None:
     """Serve the page until SIGINT or SIGTERM.
 
     Args:
         digitizer: digitizes the pages.
         options: see ``WebOptions``.
-        say: told the address, and what should be known about it.
+        echo: told the address, and who can reach it.
 
     Raises:
         ServerStartError: the port cannot be used.
     """
     with contextlib.closing(listen(options)) as sock:
-        say(f"CardioScan: {address_of(sock)}  (Ctrl-C stops it)")
+        echo(f"CardioScan: {address_of(sock)}  (Ctrl-C stops it)")
         if not is_local(options.host):
             password = "" if options.token else " without a password (--token sets one)"
-            say(f"Other machines can reach it{password}. It speaks plain HTTP: put a proxy with TLS before it.")
+            echo(f"Other machines can reach it{password}. It speaks plain HTTP: put a proxy with TLS before it.")
         # uvicorn sends the signal that ended it once more when it is done: that is no error.
         signal.signal(signal.SIGTERM, lambda number, frame: None)
         with contextlib.suppress(KeyboardInterrupt):
@@ -63,7 +63,7 @@ def listen(options: WebOptions) -> socket.socket:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         return socket.create_server((host, options.port), family=family, backlog=128)
     except OSError as error:
-        raise ServerStartError(port_trouble(error, host, options.port, "--port")) from error
+        raise ServerStartError(port_message(error, host, options.port, "--port")) from error
 
 
 def address_of(sock: socket.socket) -> str:

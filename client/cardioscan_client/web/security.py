@@ -27,13 +27,13 @@ HEADERS: Final = {
 }
 """What every answer says to a browser."""
 
-GUARDED: Final = "/v1/"
+TOKEN_PATHS: Final = "/v1/"
 """Paths below it need the token; the page itself, health and metrics hold no results."""
 
-_OPEN: Final = frozenset(("/v1/openapi.json",))
+_WITHOUT_TOKEN: Final = frozenset(("/v1/openapi.json",))
 
 
-class Guard:
+class SecurityMiddleware:
     """ASGI middleware: turns away who may not ask, and adds ``HEADERS`` to every answer.
 
     A browser names the page that asks (``Origin``, ``Sec-Fetch-Site``): other sites' pages are turned away. Programs
@@ -55,14 +55,14 @@ class Guard:
                 headers = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
                     headers.setdefault(name, value)
-                if scope["path"].startswith(GUARDED):
+                if scope["path"].startswith(TOKEN_PATHS):
                     headers.setdefault("cache-control", "no-store")
             await send(message)
 
-        trouble = self._trouble(scope["path"], Headers(scope=scope))
-        await (trouble.response() if trouble else self.app)(scope, receive, send_with_headers)
+        refusal = self._refusal(scope["path"], Headers(scope=scope))
+        await (refusal.response() if refusal else self.app)(scope, receive, send_with_headers)
 
-    def _trouble(self, path: str, headers: Headers) -> Problem | None:
+    def _refusal(self, path: str, headers: Headers) -> Problem | None:
         host = headers.get("host", "").lower()
         allowed = self.options.hosts
         if allowed and _without_port(host) not in allowed:
@@ -74,11 +74,11 @@ class Guard:
             )
         origin = headers.get("origin")
         foreign = origin is not None and urlsplit(origin).netloc.lower() != host
-        if foreign or headers.get("sec-fetch-site") == "cross-site" and path.startswith(GUARDED):
+        if foreign or headers.get("sec-fetch-site") == "cross-site" and path.startswith(TOKEN_PATHS):
             return Problem(
                 403, "foreign_origin", "Asked by another site", "Only this server's own page and programs may ask."
             )
-        if self._token is not None and path.startswith(GUARDED) and path not in _OPEN:
+        if self._token is not None and path.startswith(TOKEN_PATHS) and path not in _WITHOUT_TOKEN:
             kind, _, given = headers.get("authorization", "").partition(" ")
             if kind.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), self._token):
                 return Problem(

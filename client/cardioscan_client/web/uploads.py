@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Final
+from urllib.parse import unquote
 
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
@@ -35,17 +36,17 @@ class Upload:
         return stem if stem.strip(" .") else "page"
 
 
-class Budget:
+class ArrivingBytes:
     """Bytes of all uploads that are arriving now; further ones are turned away."""
 
-    def __init__(self, most: int) -> None:
-        self.most = most
-        self.taken = 0
+    def __init__(self, max_bytes: int) -> None:
+        self.max_bytes = max_bytes
+        self.arrived = 0
 
-    def take(self, size: int) -> None:
+    def add(self, size: int) -> None:
         """Count bytes that have arrived. Raises ``Problem`` where there is no room for them."""
-        self.taken += size
-        if self.taken > self.most:
+        self.arrived += size
+        if self.arrived > self.max_bytes:
             raise no_room()
 
 
@@ -59,7 +60,7 @@ class _InMemory(MultiPartParser):
     spool_max_size = 1 << 62
 
 
-async def read_upload(request: Request, max_bytes: int, budget: Budget) -> Upload:
+async def read_upload(request: Request, max_bytes: int, arriving: ArrivingBytes) -> Upload:
     """The one file of a request: the body itself, or the part ``file`` of a multipart form.
 
     Raises:
@@ -67,9 +68,9 @@ async def read_upload(request: Request, max_bytes: int, budget: Budget) -> Uploa
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "multipart/form-data":
-        data = b"".join([chunk async for chunk in _bounded(request, max_bytes, budget)])
+        data = b"".join([chunk async for chunk in _bounded(request, max_bytes, arriving)])
         return Upload(data, _decoded(request.headers.get(NAME_HEADER, "page")))
-    stream = _bounded(request, max_bytes + _OVERHEAD, budget)
+    stream = _bounded(request, max_bytes + _OVERHEAD, arriving)
     try:
         form = await _InMemory(request.headers, stream, max_files=1, max_fields=8).parse()
     except MultiPartException as error:
@@ -85,7 +86,7 @@ async def read_upload(request: Request, max_bytes: int, budget: Budget) -> Uploa
     return Upload(data, _basename(name))
 
 
-async def _bounded(request: Request, max_bytes: int, budget: Budget) -> AsyncGenerator[bytes, None]:
+async def _bounded(request: Request, max_bytes: int, arriving: ArrivingBytes) -> AsyncGenerator[bytes, None]:
     """The chunks of a body, as long as they are within the limits."""
     stated = request.headers.get("content-length", "")
     if stated.isdigit() and int(stated) > max_bytes:
@@ -94,12 +95,12 @@ async def _bounded(request: Request, max_bytes: int, budget: Budget) -> AsyncGen
     try:
         async for chunk in request.stream():
             size += len(chunk)
-            budget.take(len(chunk))
+            arriving.add(len(chunk))
             if size > max_bytes:
                 raise _too_large(max_bytes)
             yield chunk
     finally:
-        budget.taken -= size
+        arriving.arrived -= size
 
 
 def _too_large(max_bytes: int) -> Problem:
@@ -113,8 +114,6 @@ def _too_large(max_bytes: int) -> Problem:
 
 
 def _decoded(name: str) -> str:
-    from urllib.parse import unquote
-
     return _basename(unquote(name, errors="replace"))
 
 

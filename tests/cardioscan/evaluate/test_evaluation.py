@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from cardioscan.errors import FormatError
-from cardioscan.evaluate.evaluation import RATIO_CAP, evaluate_paths, match_predictions, only_printed, read_truth
+from cardioscan.evaluate.evaluation import evaluate_paths, match_predictions, only_printed, read_truth
+from cardioscan.evaluate.measure import RATIO_CAP
 from cardioscan.page.leads import LEADS
 from cardioscan.record import EcgRecord, Reason
 

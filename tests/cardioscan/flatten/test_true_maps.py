@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from cardioscan.backends.inference import Tensors
-from cardioscan.evaluate.evaluation import compare
+from cardioscan.evaluate.measure import compare
 from cardioscan.flatten.lattice import read_nodes, resolve_lattice
 from cardioscan.flatten.page_map import PageMap
 from cardioscan.imaging.geometry import dominant_orientation, jacobians, transform_points

@@ -39,7 +39,7 @@ class TestSmoothLattice:
         weights[rows, 20:45] = 1e-9
         wave = np.sin(self.i / 6) * np.cos(self.j / 5)
         found = g.smooth_lattice(wave[..., None], weights, 1e-3)
-        monkeypatch.setattr(g, "_NARROW", -1.0)
+        monkeypatch.setattr(g, "_MAX_FLOAT32_GAP_NODES", -1.0)
         wanted = g.smooth_lattice(wave[..., None], weights, 1e-3)
         assert used == [kind, np.float64]
         assert np.abs(found - wanted).max() < 5e-4
@@ -81,7 +81,7 @@ def test_few_knots_give_the_surface_that_all_nodes_would(monkeypatch, smoothness
     weights[10:16, 20:30] = 0
     values[weights == 0] = np.nan
     fast = g.smooth_lattice(values, weights, smoothness)
-    monkeypatch.setattr(g, "_FEWEST_NODES", 1000)
+    monkeypatch.setattr(g, "_MIN_SPLINE_NODES", 1000)
     exact = g.smooth_lattice(values, weights, smoothness)
     assert fast.shape == exact.shape == (44, 57, depth)
     assert not np.array_equal(fast, exact)  # or the two ways would be one

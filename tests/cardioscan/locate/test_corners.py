@@ -13,7 +13,7 @@ import pytest
 from cardioscan import Digitizer
 from cardioscan.backends.specs import NAME_PLACES
 from cardioscan.errors import PlacementError
-from cardioscan.evaluate.evaluation import compare
+from cardioscan.evaluate.measure import compare
 from cardioscan.imaging.geometry import transform_points
 from cardioscan.locate.corners import checked_corners, place_by_corners
 

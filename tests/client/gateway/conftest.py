@@ -21,25 +21,25 @@ from cardioscan.pipeline import DigitizerOptions
 from cardioscan.record import EcgRecord, Reason
 from cardioscan_client.gateway.client import DigitizerClient
 from cardioscan_client.gateway.options import GatewayOptions
-from cardioscan_client.gateway.pages import PageAnswer, PageDigitizer, PageFunction, Ticket
+from cardioscan_client.gateway.pages import PageAnswer, PageCall, PageDigitizer, PageFunction
 from cardioscan_client.gateway.server import Gateway
 
 PATIENCE_S = 60.0
 
 
 class Gate:
-    """A page function that holds every page until it is opened, or until the page's ticket ends; keeps count."""
+    """A page function that holds every page until it is opened, or until the page's call ends; keeps count."""
 
     def __init__(self) -> None:
         self.opened = threading.Event()
         self.seen: list[bytes] = []
         self.ended: list[str] = []
 
-    def __call__(self, image: bytes, page: int, ticket: Ticket) -> PageAnswer:
+    def __call__(self, image: bytes, page: int, call: PageCall) -> PageAnswer:
         self.seen.append(image[:16])
         try:
             while not self.opened.wait(0.01):
-                ticket.check("the page")
+                call.check("the page")
         except Exception as error:
             self.ended.append(type(error).__name__)
             raise

@@ -164,7 +164,7 @@ FAILURES = [
 def test_failures_have_their_status(
     start: Start, error: Exception, code: str, reason: str, kind: type[CardioscanError]
 ) -> None:
-    def fail(image: bytes, page: int, ticket: object) -> Any:
+    def fail(image: bytes, page: int, call: object) -> Any:
         raise error
 
     running = start(fail)

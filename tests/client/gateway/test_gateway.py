@@ -47,10 +47,10 @@ import time
 gate, begun = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])
 
 
-def work(image, page, ticket):
+def work(image, page, call):
     begun.touch()
     while not gate.exists():
-        ticket.check("the page")
+        call.check("the page")
         time.sleep(0.01)
     return PageAnswer(EcgRecord.refused("page", [Reason("no_labels_found", "waited")]), 1)
 
@@ -353,7 +353,7 @@ def test_a_wrong_call_is_told_in_a_sentence(arguments: list[str], said: str) -> 
 
 
 def test_it_waits_for_its_server(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cardioscan_client.commands.gateway._LOOK_S", 0.1)
+    monkeypatch.setattr("cardioscan_client.commands.gateway._POLL_S", 0.1)
     arguments = ["gateway", "--port", "0", "--server", "127.0.0.1:9", "--server-wait", "0.5"]
     done = CliRunner().invoke(main, arguments)
     waiting = [json.loads(line) for line in done.stderr.splitlines() if line.startswith("{")]

@@ -20,7 +20,7 @@ from cardioscan.errors import (
     ServerUnavailableError,
 )
 from cardioscan.record import EcgRecord, Reason
-from cardioscan_client.gateway.pages import PageAnswer, Ticket
+from cardioscan_client.gateway.pages import PageAnswer, PageCall
 from cardioscan_client.gateway.streams import answer_stream
 from cardioscan_client.gateway.v1 import digitizer_pb2 as pb
 from cardioscan_client.gateway.v1 import digitizer_pb2_grpc
@@ -29,7 +29,7 @@ Start = Callable[..., Any]
 Until = Callable[[Callable[[], bool]], None]
 
 
-def refuse(image: bytes, page: int, ticket: Ticket) -> PageAnswer:
+def refuse(image: bytes, page: int, call: PageCall) -> PageAnswer:
     return PageAnswer(EcgRecord.refused("page", [Reason("no_labels_found", image.decode())]), 1)
 
 
@@ -63,8 +63,8 @@ def test_one_bad_page_among_good_ones(blank: Any, paper: bytes, tmp_path: Path) 
 
 
 def test_results_come_as_they_finish(start: Start, gate: Any) -> None:
-    def work(image: bytes, page: int, ticket: Ticket) -> PageAnswer:
-        return gate(image, page, ticket) if image == b"slow" else refuse(image, page, ticket)
+    def work(image: bytes, page: int, call: PageCall) -> PageAnswer:
+        return gate(image, page, call) if image == b"slow" else refuse(image, page, call)
 
     running = start(work, jobs=2, pages_per_stream=3)
     order = []

@@ -15,7 +15,7 @@ import httpx
 import numpy as np
 import pytest
 
-from cardioscan.evaluate.evaluation import compare
+from cardioscan.evaluate.measure import compare
 from cardioscan.formats import read_signals
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

@@ -60,8 +60,8 @@ def test_the_answer_to_a_missing_token_arrives(serve: Any) -> None:
     ("chunks", "limits", "read"),
     [
         ([b"abc", b"de"], {}, 5),
-        ([b"abc"] * 100, {"most_bytes": 10}, 12),
-        ([b"abc"], {"most_s": 0.05}, 3),
+        ([b"abc"] * 100, {"max_bytes": 10}, 12),
+        ([b"abc"], {"max_s": 0.05}, 3),
     ],
     ids=["all of it", "too much", "the client stalls"],
 )
@@ -76,7 +76,7 @@ def test_reading_on_ends(chunks: list[bytes], limits: dict[str, float], read: in
             chunk = arriving.pop(0)
             taken += len(chunk)
             # A client that stalls has more to send and does not.
-            return {"type": "http.request", "body": chunk, "more_body": bool(arriving) or "most_s" in limits}
+            return {"type": "http.request", "body": chunk, "more_body": bool(arriving) or "max_s" in limits}
 
         async def send(message: Any) -> None:
             sent.append(message["type"])

@@ -13,7 +13,7 @@ import numpy as np
 import pypdfium2
 import pytest
 
-from cardioscan.evaluate.evaluation import compare
+from cardioscan.evaluate.measure import compare
 from cardioscan.page.leads import LEADS
 from cardioscan_client.web.pictures import CAPTIONS
 

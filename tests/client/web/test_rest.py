@@ -23,7 +23,7 @@ from cardioscan.errors import (
     ServerOverloadedError,
     ServerUnavailableError,
 )
-from cardioscan.evaluate.evaluation import compare
+from cardioscan.evaluate.measure import compare
 from cardioscan.formats import read_signals, writers
 from cardioscan.page.leads import LEADS
 from cardioscan_client.web.problems import problem_of

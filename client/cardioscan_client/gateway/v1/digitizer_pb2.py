@@ -26,7 +26,7 @@ from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x63\x61rdioscan/v1/digitizer.proto\x12\rcardioscan.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x17google/rpc/status.proto\"4\n\x0f\x44igitizeRequest\x12\r\n\x05image\x18\x01 \x01(\x0c\x12\x12\n\npage_index\x18\x02 \x01(\r\"M\n\x10\x44igitizeResponse\x12%\n\x06record\x18\x01 \x01(\x0b\x32\x15.cardioscan.v1.Record\x12\x12\n\npage_count\x18\x02 \x01(\r\"K\n\x15\x44igitizeStreamRequest\x12\x0f\n\x07page_id\x18\x01 \x01(\t\x12\r\n\x05image\x18\x02 \x01(\x0c\x12\x12\n\npage_index\x18\x03 \x01(\r\"\x95\x01\n\x16\x44igitizeStreamResponse\x12\x0f\n\x07page_id\x18\x01 \x01(\t\x12\x12\n\npage_count\x18\x02 \x01(\r\x12\'\n\x06record\x18\x03 \x01(\x0b\x32\x15.cardioscan.v1.RecordH\x00\x12#\n\x05\x65rror\x18\x04 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\x08\n\x06result\"\xda\x03\n\x06Record\x12\'\n\x07outcome\x18\x01 \x01(\x0e\x32\x16.cardioscan.v1.Outcome\x12&\n\x07reasons\x18\x02 \x03(\x0b\x32\x15.cardioscan.v1.Reason\x12\x18\n\x10sampling_rate_hz\x18\x03 \x01(\x01\x12\"\n\x05leads\x18\x04 \x03(\x0b\x32\x13.cardioscan.v1.Lead\x12\x1b\n\x0eheart_rate_bpm\x18\x05 \x01(\x01H\x00\x88\x01\x01\x12/\n\x0b\x63\x61libration\x18\x06 \x01(\x0b\x32\x1a.cardioscan.v1.Calibration\x12\x17\n\x0fsource_category\x18\x07 \x01(\t\x12$\n\x06models\x18\x08 \x03(\x0b\x32\x14.cardioscan.v1.Model\x12>\n\rstage_seconds\x18\t \x03(\x0b\x32\'.cardioscan.v1.Record.StageSecondsEntry\x12,\n\x0b\x64iagnostics\x18\n \x01(\x0b\x32\x17.google.protobuf.Struct\x1a\x33\n\x11StageSecondsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x42\x11\n\x0f_heart_rate_bpm\"\'\n\x06Reason\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\"\x9e\x01\n\x04Lead\x12%\n\x04name\x18\x01 \x01(\x0e\x32\x17.cardioscan.v1.LeadName\x12\x11\n\tsignal_mv\x18\x02 \x03(\x02\x12\x12\n\nconfidence\x18\x03 \x03(\x02\x12\x17\n\x0fmean_confidence\x18\x04 \x01(\x02\x12/\n\x0bread_ranges\x18\x05 \x03(\x0b\x32\x1a.cardioscan.v1.SampleRange\")\n\x0bSampleRange\x12\r\n\x05start\x18\x01 \x01(\r\x12\x0b\n\x03\x65nd\x18\x02 \x01(\r\"b\n\x0b\x43\x61libration\x12\x11\n\tpx_per_mv\x18\x01 \x01(\x01\x12\x10\n\x08px_per_s\x18\x02 \x01(\x01\x12\x16\n\x0espeed_mm_per_s\x18\x03 \x01(\x01\x12\x16\n\x0egain_mm_per_mv\x18\x04 \x01(\x01\"6\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0e\n\x06sha256\x18\x03 \x01(\t*N\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x15\n\x11OUTCOME_DIGITIZED\x10\x01\x12\x13\n\x0fOUTCOME_REFUSED\x10\x02*\x80\x02\n\x08LeadName\x12\x19\n\x15LEAD_NAME_UNSPECIFIED\x10\x00\x12\x0f\n\x0bLEAD_NAME_I\x10\x01\x12\x10\n\x0cLEAD_NAME_II\x10\x02\x12\x11\n\rLEAD_NAME_III\x10\x03\x12\x11\n\rLEAD_NAME_AVR\x10\x04\x12\x11\n\rLEAD_NAME_AVL\x10\x05\x12\x11\n\rLEAD_NAME_AVF\x10\x06\x12\x10\n\x0cLEAD_NAME_V1\x10\x07\x12\x10\n\x0cLEAD_NAME_V2\x10\x08\x12\x10\n\x0cLEAD_NAME_V3\x10\t\x12\x10\n\x0cLEAD_NAME_V4\x10\n\x12\x10\n\x0cLEAD_NAME_V5\x10\x0b\x12\x10\n\x0cLEAD_NAME_V6\x10\x0c\x32\xc2\x01\n\x10\x44igitizerService\x12K\n\x08\x44igitize\x12\x1e.cardioscan.v1.DigitizeRequest\x1a\x1f.cardioscan.v1.DigitizeResponse\x12\x61\n\x0e\x44igitizeStream\x12$.cardioscan.v1.DigitizeStreamRequest\x1a%.cardioscan.v1.DigitizeStreamResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x63\x61rdioscan/v1/digitizer.proto\x12\rcardioscan.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x17google/rpc/status.proto\"4\n\x0f\x44igitizeRequest\x12\r\n\x05image\x18\x01 \x01(\x0c\x12\x12\n\npage_index\x18\x02 \x01(\r\"M\n\x10\x44igitizeResponse\x12%\n\x06record\x18\x01 \x01(\x0b\x32\x15.cardioscan.v1.Record\x12\x12\n\npage_count\x18\x02 \x01(\r\"K\n\x15\x44igitizeStreamRequest\x12\x0f\n\x07page_id\x18\x01 \x01(\t\x12\r\n\x05image\x18\x02 \x01(\x0c\x12\x12\n\npage_index\x18\x03 \x01(\r\"\x95\x01\n\x16\x44igitizeStreamResponse\x12\x0f\n\x07page_id\x18\x01 \x01(\t\x12\x12\n\npage_count\x18\x02 \x01(\r\x12\'\n\x06record\x18\x03 \x01(\x0b\x32\x15.cardioscan.v1.RecordH\x00\x12#\n\x05\x65rror\x18\x04 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\x08\n\x06result\"\x81\x04\n\x06Record\x12\'\n\x07outcome\x18\x01 \x01(\x0e\x32\x16.cardioscan.v1.Outcome\x12&\n\x07reasons\x18\x02 \x03(\x0b\x32\x15.cardioscan.v1.Reason\x12\x18\n\x10sampling_rate_hz\x18\x03 \x01(\x01\x12\"\n\x05leads\x18\x04 \x03(\x0b\x32\x13.cardioscan.v1.Lead\x12\x1b\n\x0eheart_rate_bpm\x18\x05 \x01(\x01H\x00\x88\x01\x01\x12/\n\x0b\x63\x61libration\x18\x06 \x01(\x0b\x32\x1a.cardioscan.v1.Calibration\x12\x17\n\x0fsource_category\x18\x07 \x01(\t\x12$\n\x06models\x18\x08 \x03(\x0b\x32\x14.cardioscan.v1.Model\x12>\n\rstage_seconds\x18\t \x03(\x0b\x32\'.cardioscan.v1.Record.StageSecondsEntry\x12,\n\x0b\x64iagnostics\x18\n \x01(\x0b\x32\x17.google.protobuf.Struct\x12%\n\x06layout\x18\x0b \x01(\x0b\x32\x15.cardioscan.v1.Layout\x1a\x33\n\x11StageSecondsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x42\x11\n\x0f_heart_rate_bpm\"\'\n\x06Reason\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\"\x9e\x01\n\x04Lead\x12%\n\x04name\x18\x01 \x01(\x0e\x32\x17.cardioscan.v1.LeadName\x12\x11\n\tsignal_mv\x18\x02 \x03(\x02\x12\x12\n\nconfidence\x18\x03 \x03(\x02\x12\x17\n\x0fmean_confidence\x18\x04 \x01(\x02\x12/\n\x0bread_ranges\x18\x05 \x03(\x0b\x32\x1a.cardioscan.v1.SampleRange\")\n\x0bSampleRange\x12\r\n\x05start\x18\x01 \x01(\r\x12\x0b\n\x03\x65nd\x18\x02 \x01(\r\"\x8d\x01\n\x0b\x43\x61libration\x12\x11\n\tpx_per_mv\x18\x01 \x01(\x01\x12\x10\n\x08px_per_s\x18\x02 \x01(\x01\x12\x16\n\x0espeed_mm_per_s\x18\x03 \x01(\x01\x12\x16\n\x0egain_mm_per_mv\x18\x04 \x01(\x01\x12\x14\n\x0cspeed_source\x18\x05 \x01(\t\x12\x13\n\x0bgain_source\x18\x06 \x01(\t\":\n\x06Layout\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\"\n\x05\x63\x65lls\x18\x02 \x03(\x0b\x32\x13.cardioscan.v1.Cell\"~\n\x04\x43\x65ll\x12%\n\x04lead\x18\x01 \x01(\x0e\x32\x17.cardioscan.v1.LeadName\x12\x0b\n\x03row\x18\x02 \x01(\r\x12\x0e\n\x06\x63olumn\x18\x03 \x01(\r\x12\x0f\n\x07t_start\x18\x04 \x01(\x01\x12\x0f\n\x07seconds\x18\x05 \x01(\x01\x12\x10\n\x08inverted\x18\x06 \x01(\x08\"6\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0e\n\x06sha256\x18\x03 \x01(\t*N\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x15\n\x11OUTCOME_DIGITIZED\x10\x01\x12\x13\n\x0fOUTCOME_REFUSED\x10\x02*\x80\x02\n\x08LeadName\x12\x19\n\x15LEAD_NAME_UNSPECIFIED\x10\x00\x12\x0f\n\x0bLEAD_NAME_I\x10\x01\x12\x10\n\x0cLEAD_NAME_II\x10\x02\x12\x11\n\rLEAD_NAME_III\x10\x03\x12\x11\n\rLEAD_NAME_AVR\x10\x04\x12\x11\n\rLEAD_NAME_AVL\x10\x05\x12\x11\n\rLEAD_NAME_AVF\x10\x06\x12\x10\n\x0cLEAD_NAME_V1\x10\x07\x12\x10\n\x0cLEAD_NAME_V2\x10\x08\x12\x10\n\x0cLEAD_NAME_V3\x10\t\x12\x10\n\x0cLEAD_NAME_V4\x10\n\x12\x10\n\x0cLEAD_NAME_V5\x10\x0b\x12\x10\n\x0cLEAD_NAME_V6\x10\x0c\x32\xc2\x01\n\x10\x44igitizerService\x12K\n\x08\x44igitize\x12\x1e.cardioscan.v1.DigitizeRequest\x1a\x1f.cardioscan.v1.DigitizeResponse\x12\x61\n\x0e\x44igitizeStream\x12$.cardioscan.v1.DigitizeStreamRequest\x1a%.cardioscan.v1.DigitizeStreamResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,10 +35,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_RECORD_STAGESECONDSENTRY']._loaded_options = None
   _globals['_RECORD_STAGESECONDSENTRY']._serialized_options = b'8\001'
-  _globals['_OUTCOME']._serialized_start=1343
-  _globals['_OUTCOME']._serialized_end=1421
-  _globals['_LEADNAME']._serialized_start=1424
-  _globals['_LEADNAME']._serialized_end=1680
+  _globals['_OUTCOME']._serialized_start=1614
+  _globals['_OUTCOME']._serialized_end=1692
+  _globals['_LEADNAME']._serialized_start=1695
+  _globals['_LEADNAME']._serialized_end=1951
   _globals['_DIGITIZEREQUEST']._serialized_start=103
   _globals['_DIGITIZEREQUEST']._serialized_end=155
   _globals['_DIGITIZERESPONSE']._serialized_start=157
@@ -48,19 +48,23 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DIGITIZESTREAMRESPONSE']._serialized_start=314
   _globals['_DIGITIZESTREAMRESPONSE']._serialized_end=463
   _globals['_RECORD']._serialized_start=466
-  _globals['_RECORD']._serialized_end=940
-  _globals['_RECORD_STAGESECONDSENTRY']._serialized_start=870
-  _globals['_RECORD_STAGESECONDSENTRY']._serialized_end=921
-  _globals['_REASON']._serialized_start=942
-  _globals['_REASON']._serialized_end=981
-  _globals['_LEAD']._serialized_start=984
-  _globals['_LEAD']._serialized_end=1142
-  _globals['_SAMPLERANGE']._serialized_start=1144
-  _globals['_SAMPLERANGE']._serialized_end=1185
-  _globals['_CALIBRATION']._serialized_start=1187
-  _globals['_CALIBRATION']._serialized_end=1285
-  _globals['_MODEL']._serialized_start=1287
-  _globals['_MODEL']._serialized_end=1341
-  _globals['_DIGITIZERSERVICE']._serialized_start=1683
-  _globals['_DIGITIZERSERVICE']._serialized_end=1877
+  _globals['_RECORD']._serialized_end=979
+  _globals['_RECORD_STAGESECONDSENTRY']._serialized_start=909
+  _globals['_RECORD_STAGESECONDSENTRY']._serialized_end=960
+  _globals['_REASON']._serialized_start=981
+  _globals['_REASON']._serialized_end=1020
+  _globals['_LEAD']._serialized_start=1023
+  _globals['_LEAD']._serialized_end=1181
+  _globals['_SAMPLERANGE']._serialized_start=1183
+  _globals['_SAMPLERANGE']._serialized_end=1224
+  _globals['_CALIBRATION']._serialized_start=1227
+  _globals['_CALIBRATION']._serialized_end=1368
+  _globals['_LAYOUT']._serialized_start=1370
+  _globals['_LAYOUT']._serialized_end=1428
+  _globals['_CELL']._serialized_start=1430
+  _globals['_CELL']._serialized_end=1556
+  _globals['_MODEL']._serialized_start=1558
+  _globals['_MODEL']._serialized_end=1612
+  _globals['_DIGITIZERSERVICE']._serialized_start=1954
+  _globals['_DIGITIZERSERVICE']._serialized_end=2148
 # @@protoc_insertion_point(module_scope)

@@ -86,7 +86,7 @@ class DigitizeStreamResponse(_message.Message):
     def __init__(self, page_id: _Optional[str] = ..., page_count: _Optional[int] = ..., record: _Optional[_Union[Record, _Mapping]] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ...) -> None: ...
 
 class Record(_message.Message):
-    __slots__ = ("outcome", "reasons", "sampling_rate_hz", "leads", "heart_rate_bpm", "calibration", "source_category", "models", "stage_seconds", "diagnostics")
+    __slots__ = ("outcome", "reasons", "sampling_rate_hz", "leads", "heart_rate_bpm", "calibration", "source_category", "models", "stage_seconds", "diagnostics", "layout")
     class StageSecondsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -104,6 +104,7 @@ class Record(_message.Message):
     MODELS_FIELD_NUMBER: _ClassVar[int]
     STAGE_SECONDS_FIELD_NUMBER: _ClassVar[int]
     DIAGNOSTICS_FIELD_NUMBER: _ClassVar[int]
+    LAYOUT_FIELD_NUMBER: _ClassVar[int]
     outcome: Outcome
     reasons: _containers.RepeatedCompositeFieldContainer[Reason]
     sampling_rate_hz: float
@@ -114,7 +115,8 @@ class Record(_message.Message):
     models: _containers.RepeatedCompositeFieldContainer[Model]
     stage_seconds: _containers.ScalarMap[str, float]
     diagnostics: _struct_pb2.Struct
-    def __init__(self, outcome: _Optional[_Union[Outcome, str]] = ..., reasons: _Optional[_Iterable[_Union[Reason, _Mapping]]] = ..., sampling_rate_hz: _Optional[float] = ..., leads: _Optional[_Iterable[_Union[Lead, _Mapping]]] = ..., heart_rate_bpm: _Optional[float] = ..., calibration: _Optional[_Union[Calibration, _Mapping]] = ..., source_category: _Optional[str] = ..., models: _Optional[_Iterable[_Union[Model, _Mapping]]] = ..., stage_seconds: _Optional[_Mapping[str, float]] = ..., diagnostics: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ...) -> None: ...
+    layout: Layout
+    def __init__(self, outcome: _Optional[_Union[Outcome, str]] = ..., reasons: _Optional[_Iterable[_Union[Reason, _Mapping]]] = ..., sampling_rate_hz: _Optional[float] = ..., leads: _Optional[_Iterable[_Union[Lead, _Mapping]]] = ..., heart_rate_bpm: _Optional[float] = ..., calibration: _Optional[_Union[Calibration, _Mapping]] = ..., source_category: _Optional[str] = ..., models: _Optional[_Iterable[_Union[Model, _Mapping]]] = ..., stage_seconds: _Optional[_Mapping[str, float]] = ..., diagnostics: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., layout: _Optional[_Union[Layout, _Mapping]] = ...) -> None: ...
 
 class Reason(_message.Message):
     __slots__ = ("code", "message")
@@ -147,16 +149,44 @@ class SampleRange(_message.Message):
     def __init__(self, start: _Optional[int] = ..., end: _Optional[int] = ...) -> None: ...
 
 class Calibration(_message.Message):
-    __slots__ = ("px_per_mv", "px_per_s", "speed_mm_per_s", "gain_mm_per_mv")
+    __slots__ = ("px_per_mv", "px_per_s", "speed_mm_per_s", "gain_mm_per_mv", "speed_source", "gain_source")
     PX_PER_MV_FIELD_NUMBER: _ClassVar[int]
     PX_PER_S_FIELD_NUMBER: _ClassVar[int]
     SPEED_MM_PER_S_FIELD_NUMBER: _ClassVar[int]
     GAIN_MM_PER_MV_FIELD_NUMBER: _ClassVar[int]
+    SPEED_SOURCE_FIELD_NUMBER: _ClassVar[int]
+    GAIN_SOURCE_FIELD_NUMBER: _ClassVar[int]
     px_per_mv: float
     px_per_s: float
     speed_mm_per_s: float
     gain_mm_per_mv: float
-    def __init__(self, px_per_mv: _Optional[float] = ..., px_per_s: _Optional[float] = ..., speed_mm_per_s: _Optional[float] = ..., gain_mm_per_mv: _Optional[float] = ...) -> None: ...
+    speed_source: str
+    gain_source: str
+    def __init__(self, px_per_mv: _Optional[float] = ..., px_per_s: _Optional[float] = ..., speed_mm_per_s: _Optional[float] = ..., gain_mm_per_mv: _Optional[float] = ..., speed_source: _Optional[str] = ..., gain_source: _Optional[str] = ...) -> None: ...
+
+class Layout(_message.Message):
+    __slots__ = ("name", "cells")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    CELLS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    cells: _containers.RepeatedCompositeFieldContainer[Cell]
+    def __init__(self, name: _Optional[str] = ..., cells: _Optional[_Iterable[_Union[Cell, _Mapping]]] = ...) -> None: ...
+
+class Cell(_message.Message):
+    __slots__ = ("lead", "row", "column", "t_start", "seconds", "inverted")
+    LEAD_FIELD_NUMBER: _ClassVar[int]
+    ROW_FIELD_NUMBER: _ClassVar[int]
+    COLUMN_FIELD_NUMBER: _ClassVar[int]
+    T_START_FIELD_NUMBER: _ClassVar[int]
+    SECONDS_FIELD_NUMBER: _ClassVar[int]
+    INVERTED_FIELD_NUMBER: _ClassVar[int]
+    lead: LeadName
+    row: int
+    column: int
+    t_start: float
+    seconds: float
+    inverted: bool
+    def __init__(self, lead: _Optional[_Union[LeadName, str]] = ..., row: _Optional[int] = ..., column: _Optional[int] = ..., t_start: _Optional[float] = ..., seconds: _Optional[float] = ..., inverted: bool = ...) -> None: ...
 
 class Model(_message.Message):
     __slots__ = ("name", "version", "sha256")

@@ -37,34 +37,35 @@ export function byHand(edits, lead) {
   return flags;
 }
 
-// Segments of a layout: world = pixels of the flat page.
-export function pageLayout(template) {
-  const segments = template.segments.map((segment) => ({
+// Segments of a page: world = pixels of the flat page. An inverted lead has a negative scale.
+export function pageLayout(page) {
+  const segments = page.segments.map((segment) => ({
     lead: segment.lead, row: segment.row, x: segment.x_start, end: segment.x_end, start: segment.t_start,
-    zero: template.zero_mv_y[segment.row], perSecond: template.px_per_s, perMv: template.px_per_mv,
+    zero: page.zero_y[segment.row], perSecond: page.px_per_s, perMv: segment.sign * page.px_per_mv,
   }));
-  return { width: template.width, height: template.height, perMm: template.px_per_mm, segments };
+  return { width: page.width, height: page.height, perMm: page.px_per_mm, segments };
 }
 
 const LEFT = 12, TOP = 10, ROW = 30, RIGHT = 3, HEADLINE = 8;
 
-// World = millimetres of paper, 25 mm/s and 10 mm/mV; higher where waves of the first or last row need it.
-export function sheetLayout(template, leads) {
-  const { speed_mm_per_s: speed, gain_mm_per_mv: gain } = template;
-  const rows = template.zero_mv_y.length;
-  const reach = (row, sign) => Math.max(0, ...template.segments.filter((segment) => segment.row === row)
-    .map(({ lead }) => gain * leads[lead].mv.reduce((most, mv) => Math.max(most, sign * mv), 0)));
+// World = millimetres of paper at the page's own speed and gain; higher where waves of the first or last row need it.
+export function sheetLayout(page, leads) {
+  const { speed_mm_per_s: speed, gain_mm_per_mv: gain } = page;
+  const rows = page.zero_y.length;
+  const reach = (row, up) => Math.max(0, ...page.segments.filter((segment) => segment.row === row)
+    .map(({ lead, sign }) => gain * leads[lead].mv.reduce((most, mv) => Math.max(most, up * sign * mv), 0)));
   const top = Math.max(TOP, HEADLINE + reach(0, 1) - ROW / 2);
   const below = Math.max(0, 2 + reach(rows - 1, -1) - ROW / 2);
-  const segments = template.segments.map((segment) => {
-    const seconds = Math.round(((segment.x_end - segment.x_start) / template.px_per_s) * 10) / 10;
+  const segments = page.segments.map((segment) => {
     const x = LEFT + speed * segment.t_start;
     return {
-      lead: segment.lead, row: segment.row, x, end: x + speed * seconds, start: segment.t_start,
-      zero: top + ROW * (segment.row + 0.5), perSecond: speed, perMv: gain,
+      lead: segment.lead, row: segment.row, x, end: x + speed * segment.seconds, start: segment.t_start,
+      zero: top + ROW * (segment.row + 0.5), perSecond: speed, perMv: segment.sign * gain,
     };
   });
-  return { width: LEFT + 10 * speed + RIGHT, height: Math.ceil(top + ROW * rows + below), perMm: 1, segments, left: LEFT, gain };
+  return {
+    width: LEFT + page.seconds * speed + RIGHT, height: Math.ceil(top + ROW * rows + below), perMm: 1, segments, left: LEFT, gain,
+  };
 }
 
 // The segment at a world point: of the column that holds it, the row whose zero line is nearest.

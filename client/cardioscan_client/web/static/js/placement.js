@@ -27,14 +27,14 @@ export class Placement {
     this.view?.close();
     this.view = null;
     this.picture = null;
-    const { width, height } = data.template;
+    const { width, height } = data.page;
     this.sheet = [[0, 0], [width - 1, 0], [width - 1, height - 1], [0, height - 1]];
     for (const mark of this.stage.querySelectorAll(".mark")) mark.remove();
     if (!data.geometry.corners) return;
     this.marks = [
       ...CORNERS.map((name, index) => this.mark("corner", name, "", (to) => this.moveCorner(index, to))),
-      ...data.template.labels.map((label, index) =>
-        this.mark("label", `Lead name ${label.class_id === 13 ? "II of the rhythm row" : label.name}`, label.name,
+      ...data.page.names.map(({ name, rhythm }, index) =>
+        this.mark("label", `Lead name ${name}${rhythm ? " of the rhythm row" : ""}`, name,
           (to) => this.moveLabel(index, to))),
     ];
     this.stage.append(...this.marks);
@@ -105,7 +105,7 @@ export class Placement {
   // The sheet follows the lead names that were dragged; where they leave it free, it stays.
   moveLabel(index, to) {
     this.pinned.set(index, to);
-    const before = this.data.template.labels;
+    const before = this.data.page.names;
     const fixed = [...this.pinned];
     const from = [...fixed.map(([i]) => [before[i].x, before[i].y]), ...this.sheet];
     const towards = [...fixed.map(([, point]) => point), ...this.corners];
@@ -118,7 +118,7 @@ export class Placement {
 
   update() {
     this.h = homography(this.sheet, this.corners);
-    const labels = this.data.template.labels.map(({ x, y }) => project(this.h, [x, y]));
+    const labels = this.data.page.names.map(({ x, y }) => project(this.h, [x, y]));
     this.points = [...this.corners, ...labels];
     this.runButton.disabled = !isConvex(this.corners);
     this.view?.repaint();
@@ -141,8 +141,7 @@ export class Placement {
     context.fillStyle = colour("grid-fine");
     context.fillRect(0, 0, width, height);
     if (this.picture) context.drawImage(this.picture, 0, 0, width, height);
-    const { template } = this.data;
-    const pitch = 5 * template.px_per_mm;
+    const { page } = this.data;
     const stroke = (from, to) => {
       context.moveTo(...project(this.h, from));
       context.lineTo(...project(this.h, to));
@@ -150,8 +149,8 @@ export class Placement {
     context.lineWidth = unit;
     context.strokeStyle = "rgba(0, 90, 200, 0.35)";
     context.beginPath();
-    for (let x = 0; x <= template.width; x += pitch) stroke([x, 0], [x, template.height - 1]);
-    for (let y = 7; y <= template.height; y += pitch) stroke([0, y], [template.width - 1, y]);
+    for (let x = page.x0; x <= page.width; x += page.pitch) stroke([x, 0], [x, page.height - 1]);
+    for (let y = page.y0; y <= page.height; y += page.pitch) stroke([0, y], [page.width - 1, y]);
     context.stroke();
     context.lineWidth = 2.5 * unit;
     context.strokeStyle = "#0063b8";

@@ -132,7 +132,7 @@ export class TraceView {
   show(data, { fresh }) {
     this.data = data;
     if (fresh) {
-      this.current = this.kind === "page" ? pageLayout(data.template) : sheetLayout(data.template, data.leads);
+      this.current = this.kind === "page" ? pageLayout(data.page) : sheetLayout(data.page, data.leads);
       this.picture = null;
       this.view?.close();
       this.view = null;
@@ -188,7 +188,7 @@ export class TraceView {
   // The sheet as a picture, 12 px for a millimetre (300 dpi), on light paper always.
   async toBlob() {
     const canvas = document.createElement("canvas");
-    const layout = sheetLayout(this.data.template, this.data.leads);
+    const layout = sheetLayout(this.data.page, this.data.leads);
     [canvas.width, canvas.height] = [Math.round(layout.width * 12), Math.round(layout.height * 12)];
     const context = canvas.getContext("2d");
     context.scale(12, 12);

@@ -1,13 +1,13 @@
-"""Where beats and waves lie in one lead: R peaks, QRS onset, J point, P onset, T end (extra ``clinical``).
+"""Delineation of one lead: R peaks, QRS onset, J point, P onset, T end (extra ``clinical``).
 
-**What comes from where.** R peaks: neurokit2, method ``khamis2016`` (Khamis et al., IEEE Trans. Biomed. Eng. 63, 2016),
+**Methods.** R peaks: neurokit2, method ``khamis2016`` (Khamis et al., IEEE Trans. Biomed. Eng. 63, 2016),
 on the lead band-passed to 5-30 Hz. P and T peaks of every beat: neurokit2, method ``prominence`` (Emrich, Gargano, Koka
 and Muma, EUSIPCO 2024). The ends of the waves are found on the median beat, as electrocardiographs do: QRS onset and
-J point where the slope has become calm, P onset and T end where the tangent of the steepest flank meets the
-isoelectric level (Lepeschkin and Surawicz, Circulation 6, 1952). docs/clinical.md tells why.
+J point where the trace becomes flat, P onset and T end where the tangent of the steepest flank meets the isoelectric
+level (Lepeschkin and Surawicz, Circulation 6, 1952). docs/clinical.md gives the reasons.
 
-Times are samples at 500 Hz. Samples that were not read are bridged by straight lines for the filters alone: no beat
-and no interval is taken from there.
+Times are samples at 500 Hz. Samples that were not read are bridged by straight lines for the filters only; no beat and
+no interval is measured there.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-import scipy  # which imports scipy.signal when it is first used
+import scipy  # imports scipy.signal when it is first used
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
@@ -32,38 +32,38 @@ Array = NDArray[np.float64]
 Samples = NDArray[np.int64]
 
 MIN_BEATS: Final = 3
-"""Fewest R peaks for a heart rate, and fewest beats of the usual shape for intervals and ST levels."""
+"""Fewest R peaks for a heart rate, and fewest beats of the typical shape for intervals and ST levels."""
 
 MIN_READ_S: Final = 5.0
-"""Seconds of the lead that must have been read; with less, nothing is measured."""
+"""Seconds of the lead that must be read; with less, nothing is measured."""
 
 _MAX_GAP_SAMPLES: Final = 20  # 40 ms: shorter than a P wave and about half a QRS complex
 _QRS_BAND_HZ: Final = (5.0, 30.0)
 _WAVE_BAND_HZ: Final = (0.5, 40.0)
-_EDGE: Final = 100  # 0.2 s: whether a beat so near an end is found is chance
-_BEFORE_GAP: Final = 50  # what a gap leaves of a QRS complex is found beside its true place,
-_AFTER_GAP: Final = 200  # and the T wave of a beat that it hides may be taken for a beat
-_MIN_CONTRAST: Final = 2.0  # of the QRS band, beats over the middle value; noise and hum reach 1.7
-_MIN_QRS_MV: Final = 0.01  # of the QRS band, root mean square over 0.1 s
-_HALF: Final = 40  # samples on either side of the R peak by which beats are compared
-_REACH: Final = 20  # samples by which a beat may be moved onto the others
-_MIN_SIMILARITY: Final = 0.85  # of a QRS complex with the median one; extra beats have less
-_BEFORE_S: Final = 0.32  # of the median beat, at slow rates
-_AFTER_S: Final = 0.75
-_QRS_REACH: Final = 75  # samples from the steepest place to either end of QRS
-_CALM: Final = 8  # samples (16 ms) of calm that end QRS
-_CALM_SHARE: Final = 0.06  # of the steepest slope
-_CALM_MV_PER_S: Final = 2.0  # what digitizing leaves in the median beat is mostly below
-_ISOELECTRIC: Final = 10  # samples before QRS
-_SAME_PLACE: Final = 10  # samples by which the same wave of two beats may lie apart
-_MIN_SAME: Final = 0.6  # share of beats that have the wave at its place
+_EDGE_SAMPLES: Final = 100  # 0.2 s: nearer to an end, the detector finds beats only by chance
+_BEFORE_GAP_SAMPLES: Final = 50  # the rest of a QRS complex that a gap cuts is detected in the wrong place,
+_AFTER_GAP_SAMPLES: Final = 200  # and the T wave of a beat in the gap may be detected as a beat
+_MIN_QRS_CONTRAST: Final = 2.0  # amplitude in the QRS band, beats over median; noise and hum reach 1.7
+_MIN_QRS_MV: Final = 0.01  # root mean square in the QRS band over 0.1 s
+_QRS_HALF_SAMPLES: Final = 40  # on either side of the R peak, for comparing beats
+_MAX_ALIGNMENT_SAMPLES: Final = 20  # largest shift of a beat onto the others
+_MIN_QRS_CORRELATION: Final = 0.85  # with the median QRS complex; extra beats have less
+_BEAT_BEFORE_R_S: Final = 0.32  # extent of the median beat at slow rates
+_BEAT_AFTER_R_S: Final = 0.75
+_MAX_QRS_HALF_SAMPLES: Final = 75  # from the steepest place to either end of QRS
+_FLAT_SAMPLES: Final = 8  # 16 ms: a flat trace of this length ends QRS
+_FLAT_SLOPE_SHARE: Final = 0.06  # of the steepest slope
+_FLAT_SLOPE_MV_PER_S: Final = 2.0  # digitizing noise in the median beat is mostly below
+_ISOELECTRIC_SAMPLES: Final = 10  # before QRS
+_MAX_WAVE_JITTER_SAMPLES: Final = 10  # largest distance of a wave from its common place
+_MIN_WAVE_SHARE: Final = 0.6  # share of beats with the wave at its common place
 _MIN_P_MV: Final = 0.025
-_MIN_P_SIMILARITY: Final = 0.5
-_P_HALF: Final = 45  # samples: half of the widest P wave
+_MIN_P_CORRELATION: Final = 0.5
+_P_HALF_SAMPLES: Final = 45  # half of the widest P wave
 _MIN_T_MV: Final = 0.05
-_T_HALF: Final = 100
+_T_HALF_SAMPLES: Final = 100
 
-# What neurokit2 raises on signals that it cannot work with depends on where it stumbles.
+# On unusable signals neurokit2 raises different errors, depending on the step that fails.
 _NEUROKIT_ERRORS: Final = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
 
@@ -73,7 +73,7 @@ class Delineation:
 
     Attributes:
         heart_rate_bpm: 60 over the mean R-R interval in s, extra beats included.
-        r_peaks: (n,) int64, R peaks of the beats that have the usual shape, samples; empty where there is no QRS.
+        r_peaks: (n,) int64, R peaks of the beats that have the typical shape, samples; empty where there is no QRS.
         p_onset, qrs_onset, j_point, t_end: of the median beat, samples after the R peak (negative: before).
     """
 
@@ -105,33 +105,33 @@ def delineate(lead: NDArray[np.floating]) -> Delineation:
     read = np.isfinite(values)
     bridged = np.interp(np.arange(values.size), known - start, values[read])
 
-    hidden = _may_hide_beats(read)
+    hidden = _long_gaps(read)
     peaks = _r_peaks(neurokit, bridged, hidden)
     rate = _heart_rate(peaks, hidden)
     if np.isnan(rate):
         return nothing
-    waves = _band(bridged, _WAVE_BAND_HZ)
-    peaks, usual = _align(waves, peaks)
-    if usual.sum() < MIN_BEATS:
+    waves = _bandpassed(bridged, _WAVE_BAND_HZ)
+    peaks, typical = _align(waves, peaks)
+    if typical.sum() < MIN_BEATS:
         return Delineation(rate, np.empty(0, np.int64))
     period = SAMPLING_RATE_HZ * 60 / rate
-    before = int(min(_BEFORE_S * SAMPLING_RATE_HZ, 0.55 * period))
-    after = int(min(_AFTER_S * SAMPLING_RATE_HZ, 0.75 * period))
-    usual &= _whole(read, peaks, before, after)
-    if usual.sum() < MIN_BEATS:
+    before = int(min(_BEAT_BEFORE_R_S * SAMPLING_RATE_HZ, 0.55 * period))
+    after = int(min(_BEAT_AFTER_R_S * SAMPLING_RATE_HZ, 0.75 * period))
+    typical &= _completely_read(read, peaks, before, after)
+    if typical.sum() < MIN_BEATS:
         return Delineation(rate, np.empty(0, np.int64))
 
-    beats = np.stack([waves[peak - before : peak + after] for peak in peaks[usual]])
+    beats = np.stack([waves[peak - before : peak + after] for peak in peaks[typical]])
     beat = np.median(beats, axis=0)
     bounds = _qrs_bounds(beat, before)
     if bounds is None:
         return Delineation(rate, np.empty(0, np.int64))
     onset, j_point = bounds
-    tips = peaks + _tip(beat, onset, j_point) - before
-    p_peaks, t_peaks = (place[usual] - peaks[usual] for place in _p_and_t_peaks(neurokit, waves, tips, period))
+    tips = peaks + _r_tip(beat, onset, j_point) - before
+    p_peaks, t_peaks = (place[typical] - peaks[typical] for place in _p_and_t_peaks(neurokit, waves, tips, period))
     return Delineation(
         heart_rate_bpm=rate,
-        r_peaks=start + peaks[usual],
+        r_peaks=start + peaks[typical],
         p_onset=_p_onset(beats, beat, before + p_peaks, onset) - before,
         qrs_onset=float(onset - before),
         j_point=float(j_point - before),
@@ -141,7 +141,7 @@ def delineate(lead: NDArray[np.floating]) -> Delineation:
 
 def _neurokit() -> Any:
     try:
-        with _quiet():
+        with _without_warnings():
             import neurokit2
     except ImportError as error:
         raise MissingDependencyError("neurokit2", "clinical", "Measuring heart rate and intervals") from error
@@ -149,23 +149,23 @@ def _neurokit() -> Any:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the warnings that neurokit2 gives for beats at the ends and for empty slices."""
+def _without_warnings() -> Iterator[None]:
+    """Suppress the warnings of neurokit2 about beats at the ends and empty slices."""
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         yield
 
 
-def _band(values: Array, band_hz: tuple[float, float]) -> Array:
-    """Values band-passed without delay."""
+def _bandpassed(values: Array, band_hz: tuple[float, float]) -> Array:
+    """Band-pass without delay; second order, forward and backward."""
     filtered: Array = scipy.signal.sosfiltfilt(
         scipy.signal.butter(2, band_hz, "bandpass", fs=SAMPLING_RATE_HZ, output="sos"), values
     )
     return filtered
 
 
-def _may_hide_beats(read: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Samples of gaps that are long enough to hide a QRS complex."""
+def _long_gaps(read: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Samples in gaps that are long enough to hide a QRS complex."""
     hidden = np.zeros(read.size, np.bool_)
     for start, stop in finite_runs(np.where(read, np.nan, 0.0)):
         hidden[start:stop] = stop - start > _MAX_GAP_SAMPLES
@@ -173,30 +173,30 @@ def _may_hide_beats(read: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def _r_peaks(neurokit: Any, values: Array, hidden: NDArray[np.bool_]) -> Samples:
-    """R peaks, ascending, none near a gap that hides beats; no peaks at all where no QRS complex stands out."""
+    """R peaks, ascending, none near a long gap; none at all where QRS complexes do not stand out of the noise."""
     none = np.empty(0, np.int64)
-    band = _band(values, _QRS_BAND_HZ)
+    band = _bandpassed(values, _QRS_BAND_HZ)
     try:
-        with _quiet():
+        with _without_warnings():
             info = neurokit.ecg_findpeaks(band, sampling_rate=SAMPLING_RATE_HZ, method="khamis2016")
             peaks = np.unique(np.asarray(info["ECG_R_Peaks"], np.int64))
     except _NEUROKIT_ERRORS:
         return none
-    peaks = peaks[(peaks >= _EDGE) & (peaks < values.size - _EDGE)]
+    peaks = peaks[(peaks >= _EDGE_SAMPLES) & (peaks < values.size - _EDGE_SAMPLES)]
     doubtful = np.zeros(values.size, np.bool_)
     for start, stop in finite_runs(np.where(hidden, 0.0, np.nan)):
-        doubtful[max(0, start - _BEFORE_GAP) : stop + _AFTER_GAP] = True
+        doubtful[max(0, start - _BEFORE_GAP_SAMPLES) : stop + _AFTER_GAP_SAMPLES] = True
     peaks = peaks[~doubtful[peaks]]
     if peaks.size < MIN_BEATS:
         return none
     power = np.convolve(band**2, np.full(50, 0.02), "same")
     at_beats = np.median(sliding_window_view(power, 61)[peaks - 30].max(axis=1))
     contrast = np.sqrt(at_beats / max(float(np.median(power[~hidden])), 1e-12))
-    return peaks if contrast >= _MIN_CONTRAST and at_beats >= _MIN_QRS_MV**2 else none
+    return peaks if contrast >= _MIN_QRS_CONTRAST and at_beats >= _MIN_QRS_MV**2 else none
 
 
 def _heart_rate(peaks: Samples, hidden: NDArray[np.bool_]) -> float:
-    """Beats per minute; R-R intervals across a gap that may hide a beat are left out."""
+    """Beats per minute, without R-R intervals across a long gap, which may hide a beat."""
     intervals = np.diff(peaks)[np.diff(np.cumsum(hidden)[peaks]) == 0]
     if intervals.size < MIN_BEATS - 1:
         return np.nan
@@ -205,60 +205,60 @@ def _heart_rate(peaks: Samples, hidden: NDArray[np.bool_]) -> float:
 
 
 def _align(waves: Array, peaks: Samples) -> tuple[Samples, NDArray[np.bool_]]:
-    """Peaks moved so that the QRS complexes lie on each other, and which of them are alike.
+    """R peaks moved so that their QRS complexes coincide, and which complexes resemble the median one.
 
-    R is where the median complex is farthest from its middle level: the tip of S in a lead that looks down.
+    R is where the median complex is farthest from its median level: the S wave in a lead with a negative QRS.
     """
-    reach = _HALF + _REACH
+    reach = _QRS_HALF_SAMPLES + _MAX_ALIGNMENT_SAMPLES
     around = np.stack([waves[peak - reach : peak + reach + 1] for peak in peaks])
-    moved = sliding_window_view(around, 2 * _HALF + 1, axis=1)
+    moved = sliding_window_view(around, 2 * _QRS_HALF_SAMPLES + 1, axis=1)
     centred = moved - moved.mean(axis=-1, keepdims=True)
     norms = np.maximum(np.linalg.norm(centred, axis=-1), 1e-12)
-    shift = np.full(peaks.size, _REACH)
+    shift = np.full(peaks.size, _MAX_ALIGNMENT_SAMPLES)
     beat = np.arange(peaks.size)
     for _ in range(3):
-        usual = np.median(centred[beat, shift], axis=0)
-        similarity = centred @ usual / (norms * max(float(np.linalg.norm(usual)), 1e-12))
+        typical = np.median(centred[beat, shift], axis=0)
+        similarity = centred @ typical / (norms * max(float(np.linalg.norm(typical)), 1e-12))
         shift = similarity.argmax(axis=1)
-    usual = np.median(moved[beat, shift], axis=0)
-    farthest = int(np.abs(usual - np.median(usual)).argmax()) - _HALF
-    return peaks + shift - _REACH + farthest, similarity[beat, shift] >= _MIN_SIMILARITY
+    typical = np.median(moved[beat, shift], axis=0)
+    farthest = int(np.abs(typical - np.median(typical)).argmax()) - _QRS_HALF_SAMPLES
+    return peaks + shift - _MAX_ALIGNMENT_SAMPLES + farthest, similarity[beat, shift] >= _MIN_QRS_CORRELATION
 
 
-def _whole(read: NDArray[np.bool_], peaks: Samples, before: int, after: int) -> NDArray[np.bool_]:
-    """Which beats were read from their first sample to the last."""
+def _completely_read(read: NDArray[np.bool_], peaks: Samples, before: int, after: int) -> NDArray[np.bool_]:
+    """Which beats were read without a gap: (n,) bool."""
     return np.array([p >= before and p + after <= read.size and read[p - before : p + after].all() for p in peaks])
 
 
 def _qrs_bounds(beat: Array, r_peak: int) -> tuple[int, int] | None:
-    """QRS onset and J point: from the steepest place outward, where the slope stays small for 16 ms."""
+    """QRS onset and J point: outward from the steepest place, where the slope first stays small for 16 ms."""
     slope = np.abs(scipy.signal.savgol_filter(beat, 9, 2, deriv=1)) * SAMPLING_RATE_HZ
     first, last = max(0, r_peak - 50), r_peak + 60
     steepest = first + int(slope[first:last].argmax())
-    calm = slope < max(_CALM_SHARE * slope[steepest], _CALM_MV_PER_S)
-    # Index k of the runs stands for k .. k + _CALM - 1.
-    runs = np.flatnonzero(sliding_window_view(calm, _CALM).all(axis=-1))
-    left, right = runs[runs + _CALM - 1 < steepest], runs[runs > steepest]
+    flat = slope < max(_FLAT_SLOPE_SHARE * slope[steepest], _FLAT_SLOPE_MV_PER_S)
+    # Run k covers the samples k to k + _FLAT_SAMPLES - 1.
+    runs = np.flatnonzero(sliding_window_view(flat, _FLAT_SAMPLES).all(axis=-1))
+    left, right = runs[runs + _FLAT_SAMPLES - 1 < steepest], runs[runs > steepest]
     if not left.size or not right.size:
         return None
-    onset, j_point = int(left[-1]) + _CALM - 1, int(right[0])
-    near = steepest - onset <= _QRS_REACH and j_point - steepest <= _QRS_REACH
+    onset, j_point = int(left[-1]) + _FLAT_SAMPLES - 1, int(right[0])
+    near = steepest - onset <= _MAX_QRS_HALF_SAMPLES and j_point - steepest <= _MAX_QRS_HALF_SAMPLES
     return (onset, j_point) if near else None
 
 
-def _tip(beat: Array, onset: int, j_point: int) -> int:
-    """The R wave: the highest point of QRS, or the lowest where nothing of it looks up."""
+def _r_tip(beat: Array, onset: int, j_point: int) -> int:
+    """The tip of R: the highest point of QRS, or the lowest where QRS has no positive wave."""
     qrs = beat[onset : j_point + 1] - beat[onset]
     return onset + int(qrs.argmax() if qrs.max() >= 0.1 * np.ptp(qrs) else qrs.argmin())
 
 
 def _p_and_t_peaks(neurokit: Any, waves: Array, peaks: Samples, period: float) -> tuple[Array, Array]:
     """P and T peak of every beat, samples; NaN where there is none."""
-    # The library's 150 ms from S to T are too many for fast hearts, whose T waves come earlier.
+    # The library's 150 ms from S to T are too long at fast rates, where T waves come earlier.
     st_ms = 150 * min(1.0, float(np.sqrt(period / SAMPLING_RATE_HZ)))
     places = []
     try:
-        with _quiet():
+        with _without_warnings():
             _, found = neurokit.ecg_delineate(
                 waves, peaks, sampling_rate=SAMPLING_RATE_HZ, method="prominence", typical_st_segment=st_ms
             )
@@ -270,33 +270,33 @@ def _p_and_t_peaks(neurokit: Any, waves: Array, peaks: Samples, period: float) -
     return places[0], places[1]
 
 
-def _usual_place(places: Array) -> int | None:
-    """The place of a wave in the median beat, or None where most beats have it elsewhere or not at all."""
+def _common_place(places: Array) -> int | None:
+    """The place that a wave has in most beats, in samples; None where it has none."""
     if np.isfinite(places).sum() < MIN_BEATS:
         return None
-    usual = float(np.nanmedian(places))
-    return round(usual) if np.mean(np.abs(places - usual) <= _SAME_PLACE) >= _MIN_SAME else None
+    typical = float(np.nanmedian(places))
+    return round(typical) if np.mean(np.abs(places - typical) <= _MAX_WAVE_JITTER_SAMPLES) >= _MIN_WAVE_SHARE else None
 
 
 def _p_onset(beats: Array, beat: Array, places: Array, onset: int) -> float:
     """Where the tangent of the rising flank of P meets the level before it; NaN without a steady P wave.
 
-    A P wave must lie at the same place in most beats, rise above the noise, and look alike from beat to beat: the
-    waves of fibrillation do none of it.
+    A P wave must be at the same place in most beats, above the noise, and alike from beat to beat; fibrillatory waves
+    are not.
     """
-    place = _usual_place(places)
+    place = _common_place(places)
     if place is None or not 0 < place < onset:
         return np.nan
-    first = max(0, place - _SAME_PLACE)
-    peak = first + int(beat[first : min(onset, place + _SAME_PLACE + 1)].argmax())
-    foot = max(0, peak - _P_HALF)
-    if peak - foot < _P_HALF // 3 or beat[peak] - beat[foot:peak].min() < _MIN_P_MV:
+    first = max(0, place - _MAX_WAVE_JITTER_SAMPLES)
+    peak = first + int(beat[first : min(onset, place + _MAX_WAVE_JITTER_SAMPLES + 1)].argmax())
+    foot = max(0, peak - _P_HALF_SAMPLES)
+    if peak - foot < _P_HALF_SAMPLES // 3 or beat[peak] - beat[foot:peak].min() < _MIN_P_MV:
         return np.nan
-    window = slice(foot, min(onset, peak + _P_HALF))
-    usual = beat[window] - beat[window].mean()
+    window = slice(foot, min(onset, peak + _P_HALF_SAMPLES))
+    typical = beat[window] - beat[window].mean()
     each = beats[:, window] - beats[:, window].mean(axis=1, keepdims=True)
-    similarity = each @ usual / np.maximum(np.linalg.norm(each, axis=1) * np.linalg.norm(usual), 1e-12)
-    if np.median(similarity) < _MIN_P_SIMILARITY:
+    similarity = each @ typical / np.maximum(np.linalg.norm(each, axis=1) * np.linalg.norm(typical), 1e-12)
+    if np.median(similarity) < _MIN_P_CORRELATION:
         return np.nan
     slope = scipy.signal.savgol_filter(beat, 11, 2, deriv=1)
     steepest = foot + int(slope[foot:peak].argmax())
@@ -306,17 +306,17 @@ def _p_onset(beats: Array, beat: Array, places: Array, onset: int) -> float:
 
 def _t_end(beat: Array, places: Array, onset: int, j_point: int) -> float:
     """Where the tangent of the falling flank of T meets the level before QRS; NaN without a steady T wave."""
-    place = _usual_place(places)
+    place = _common_place(places)
     if place is None or not j_point < place < beat.size:
         return np.nan
-    level = float(np.median(beat[max(0, onset - _ISOELECTRIC) : onset + 1]))
-    height = beat - level if beat[place] >= level else level - beat  # T upright, whichever way it points
-    first = max(j_point, place - 2 * _SAME_PLACE)
-    peak = first + int(height[first : place + 2 * _SAME_PLACE + 1].argmax())
-    flank = scipy.signal.savgol_filter(height, 15, 2, deriv=1)[peak : peak + _T_HALF]
-    if height[peak] < _MIN_T_MV or flank.size < _T_HALF // 4 or flank.min() >= 0:
+    level = float(np.median(beat[max(0, onset - _ISOELECTRIC_SAMPLES) : onset + 1]))
+    height = beat - level if beat[place] >= level else level - beat  # an inverted T wave is turned upright
+    first = max(j_point, place - 2 * _MAX_WAVE_JITTER_SAMPLES)
+    peak = first + int(height[first : place + 2 * _MAX_WAVE_JITTER_SAMPLES + 1].argmax())
+    flank = scipy.signal.savgol_filter(height, 15, 2, deriv=1)[peak : peak + _T_HALF_SAMPLES]
+    if height[peak] < _MIN_T_MV or flank.size < _T_HALF_SAMPLES // 4 or flank.min() >= 0:
         return np.nan
     steepest = int(flank.argmin())
     end = steepest - height[peak + steepest] / flank[steepest]
-    # Past the median beat, or long after the flank: it was not the end of T that fell there.
-    return float(peak + end) if peak + end < beat.size and end - steepest <= _T_HALF else np.nan
+    # An end after the median beat, or long after the flank, is not the end of T.
+    return float(peak + end) if peak + end < beat.size and end - steepest <= _T_HALF_SAMPLES else np.nan

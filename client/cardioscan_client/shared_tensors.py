@@ -1,16 +1,11 @@
-"""What a client and its server say to each other about shared memory, and where in it the tensors of a request lie.
-
-The questions are generators, so that the synchronous and the asyncio client ask the same: each yields the name of a
-method of tritonclient's ``InferenceServerClient`` with its arguments, and is sent what it returned or thrown what it
-raised.
-"""
+"""Tensors in shared memory: what a client asks its server about it, and where in it the tensors of a request lie."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator, Iterable
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,60 +14,54 @@ from cardioscan.backends.inference import Tensors
 from cardioscan.backends.specs import SPECS, NetworkSpec
 from cardioscan.errors import ServingError
 from cardioscan_client.contract import TRITON_TYPES
-from cardioscan_client.faults import WAIT_AND_RETRY, Cause, classify
+from cardioscan_client.faults import WAIT_AND_RETRY, Cause, classify, client_error
 from cardioscan_client.shared_memory import PREFIX, Region, RegionPool, is_alive, is_available, remove_leftovers
-
-T = TypeVar("T")
-Question: TypeAlias = tuple[str, dict[str, Any]]
-Steps: TypeAlias = Generator[Question, Any, T]
-"""Questions to the server, and what came of them."""
+from cardioscan_client.steps import Ask, Steps
 
 OLDEST_SERVER: Final = (2, 50)
 """Older servers crash when a region that is in use is unregistered."""
 
 _LOG = logging.getLogger(__name__)
 _ALIGNMENT: Final = 64
-_AWAY: Final = WAIT_AND_RETRY | {Cause.DEADLINE}
+_SERVER_AWAY: Final = WAIT_AND_RETRY | {Cause.DEADLINE}
 
 
-class Sharing:
+class SharedTensors:
     """The shared memory of one client.
 
     Args:
         wanted: whether the server is to be asked for it.
         required: whether it is an error that there is none.
         limit: how many requests may use it at once.
+
+    Attributes:
+        enabled: whether the tensors of requests go through shared memory.
     """
 
     def __init__(self, wanted: bool, required: bool, limit: int) -> None:
         self._wanted, self._required = wanted, required
         self._pool = RegionPool(limit, max(layout(spec, 1)[1] for spec in SPECS.values()))
-        self._on = False
+        self.enabled = False
 
-    @property
-    def on(self) -> bool:
-        """Whether the tensors of requests go through shared memory."""
-        return self._on
-
-    def connect(self) -> Steps[None]:
+    def connect(self, ask: Ask) -> Steps[None]:
         """Ask whether the server has it, to be done when it is new or back; also clears up after crashed clients.
 
         Raises:
             ServingError: it is required, and there is none.
             Exception: that of tritonclient, when the server does not answer.
         """
-        self._on = False
+        self.enabled = False
         self._pool.discard_all()  # a server that was restarted knows none of them
         if not self._wanted:
             return
         if not is_available():
             return self._decline("this machine has no /dev/shm")
-        metadata = yield "get_server_metadata", {}
+        metadata = yield ask("get_server_metadata")
         if not _is_offered(metadata):
             return self._decline(f"Triton {metadata.version} does not offer it")
         try:
-            known = (yield "get_system_shared_memory_status", {}).regions
-        except _client_error() as error:
+            known = (yield ask("get_system_shared_memory_status")).regions
+        except client_error() as error:
             return self._refused(error)
         self._pool.forget(set(self._pool.stale()) - set(known))
         remove_leftovers()
@@ -80,28 +69,29 @@ class Sharing:
         if region is None:
             if not self._pool.is_exhausted():
                 return self._decline("there is too little of it on this machine")
-            self._on = True  # other threads have them all
+            self.enabled = True  # other threads have them all
             return
         with self._pool.lend(region):
-            self._on = yield from self._register(region)
-        if not self._on:
+            self.enabled = yield from self._register(ask, region)
+        if not self.enabled:
             self._pool.discard_all()
-        else:  # so the server looks at the same /dev/shm, and what is not there belongs to nobody
-            yield from self._unregister(name for name in known if name.startswith(PREFIX) and not is_alive(name))
+        else:  # the server sees the same /dev/shm, so a region that is not there has no owner
+            ownerless = [name for name in known if name.startswith(PREFIX) and not is_alive(name)]
+            yield from self._unregister(ask, ownerless)
 
-    def region(self, model: str, inputs: Tensors) -> Steps[Region | None]:
+    def region(self, ask: Ask, model: str, inputs: Tensors) -> Steps[Region | None]:
         """Shared memory that the server knows, for one request; None where that is to travel in a message.
 
         Raises:
             Exception: that of tritonclient, when the server does not answer.
         """
-        region = self._pool.take(layout(SPECS[model], n_pages_of(model, inputs))[1]) if self._on else None
+        region = self._pool.take(layout(SPECS[model], n_pages_of(model, inputs))[1]) if self.enabled else None
         if region is None or region.registered:
             return region
         try:
-            known = yield from self._register(region)
+            known = yield from self._register(ask, region)
             if known:
-                yield from self._unregister(self._pool.stale())
+                yield from self._unregister(ask, self._pool.stale())
         except BaseException:
             self._pool.discard(region)
             raise
@@ -114,55 +104,55 @@ class Sharing:
         """For the time of one request; see ``RegionPool.lend``."""
         return self._pool.lend(region)
 
-    def close(self) -> Steps[None]:
+    def close(self, ask: Ask) -> Steps[None]:
         """Give everything back; nothing that the server says to it is an error any more."""
-        self._on = False
+        self.enabled = False
         self._pool.discard_all()
         try:
-            yield from self._unregister(self._pool.stale())
-        except _client_error() as error:
+            yield from self._unregister(ask, self._pool.stale())
+        except client_error() as error:
             _LOG.debug("shared memory stays registered: %s", error)
 
-    def _register(self, region: Region) -> Steps[bool]:
+    def _register(self, ask: Ask, region: Region) -> Steps[bool]:
         try:
-            yield "register_system_shared_memory", {"name": region.name, "key": region.key, "byte_size": region.size}
-        except _client_error() as error:
+            yield ask("register_system_shared_memory", region.name, region.key, region.size)
+        except client_error() as error:
             self._refused(error)
             return False
         region.registered = True
         return True
 
-    def _unregister(self, names: Iterable[str]) -> Steps[None]:
+    def _unregister(self, ask: Ask, names: Iterable[str]) -> Steps[None]:
         for name in list(names):
             try:
-                yield "unregister_system_shared_memory", {"name": name}
-            except _client_error() as error:
-                if classify(error.status(), error.message()) in _AWAY:
+                yield ask("unregister_system_shared_memory", name)
+            except client_error() as error:
+                if classify(error.status(), error.message()) in _SERVER_AWAY:
                     raise
                 if "in use" in error.message():
                     continue  # a request that was given up is still running; it is asked again later
             self._pool.forget([name])
 
     def _refused(self, error: Any) -> None:
-        if classify(error.status(), error.message()) in _AWAY:
+        if classify(error.status(), error.message()) in _SERVER_AWAY:
             raise error
         self._decline(error.message())
 
     def _decline(self, why: str) -> None:
-        self._on = False
+        self.enabled = False
         if self._required:
             raise ServingError(f"no shared memory with the server: {why}. Start both on one machine, or do without")
         _LOG.info("no shared memory with the server: %s", why)
 
 
-def place_request(client: Any, model: str, inputs: Tensors, region: Region) -> tuple[list[Any], list[Any]]:
+def write_inputs(client: Any, model: str, inputs: Tensors, region: Region) -> tuple[list[Any], list[Any]]:
     """Copy the inputs into a region; returns tritonclient's inputs and outputs, which say where in it they are.
 
     Args:
         client: the module ``tritonclient.grpc`` or ``tritonclient.grpc.aio``.
         model: name of the network.
         inputs: arrays by tensor name.
-        region: large enough, as ``Sharing.region`` gives it.
+        region: large enough, as ``SharedTensors.region`` gives it.
     """
     spec, n_pages = SPECS[model], n_pages_of(model, inputs)
     places, _ = layout(spec, n_pages)
@@ -182,7 +172,7 @@ def place_request(client: Any, model: str, inputs: Tensors, region: Region) -> t
     return given, wanted
 
 
-def fetch_answer(model: str, inputs: Tensors, region: Region) -> dict[str, NDArray[Any]]:
+def read_outputs(model: str, inputs: Tensors, region: Region) -> dict[str, NDArray[Any]]:
     """Copies of the outputs in a region, by name; read-only."""
     spec, n_pages = SPECS[model], n_pages_of(model, inputs)
     places, _ = layout(spec, n_pages)
@@ -211,9 +201,3 @@ def n_pages_of(model: str, inputs: Tensors) -> int:
 def _is_offered(metadata: Any) -> bool:
     version = tuple(int(part) for part in str(metadata.version).split(".")[:2] if part.isdigit())
     return "system_shared_memory" in metadata.extensions and version >= OLDEST_SERVER
-
-
-def _client_error() -> Any:
-    from tritonclient.utils import InferenceServerException
-
-    return InferenceServerException
