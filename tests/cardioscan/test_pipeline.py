@@ -19,7 +19,7 @@ from cardioscan.errors import CardioscanError
 from cardioscan.evaluate.measure import compare
 from cardioscan.flatten.phase import measure_displacement
 from cardioscan.options import PROFILES, DigitizerOptions
-from cardioscan.page.template import STANDARD_PAGE
+from cardioscan.page.reference import REFERENCE_PAGE
 from cardioscan.pipeline import Digitization
 from cardioscan.plots import overlay_of
 from cardioscan.synthesis.capture import desk
@@ -66,7 +66,7 @@ def test_traces_lie_on_the_picture(example: Digitization) -> None:
     assert example.image is not None
     height, width = example.image.shape[:2]
     points = np.concatenate([trace[np.isfinite(trace).all(axis=1)] for trace in example.traces.values()])
-    assert len(example.traces) == len(STANDARD_PAGE.segments)
+    assert len(example.traces) == len(REFERENCE_PAGE.segments)
     assert (points > -5).all() and (points < (width + 5, height + 5)).all()
     assert overlay_of(example).shape == example.image.shape
 
@@ -78,7 +78,7 @@ def test_the_flat_page_is_sampled_when_it_is_asked_for_and_has_its_lines_on_the_
     assert example.row_coverage is not None
     darkness = 255.0 - page.min(axis=2)
     assert darkness[example.row_coverage.max(axis=0) > 250].mean() > 3 * np.median(darkness)
-    displacement, confidence = measure_displacement(page)
+    displacement, confidence = measure_displacement(page, REFERENCE_PAGE.sheet)
     assert np.median(np.abs(displacement[confidence > 0.5])) < 0.5  # steep waves beside a line pull single nodes
 
 

@@ -11,8 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cardioscan.errors import InvalidRecordError, RefusalCode, StageError
+from cardioscan.page.catalogue import find_layout
+from cardioscan.page.layout import Layout
 from cardioscan.page.leads import LEADS
-from cardioscan.record import SHAPE, Calibration, EcgRecord, ModelUse, Outcome, Reason
+from cardioscan.page.reference import REFERENCE_PAGE
+from cardioscan.page.scale import Scale, Source
+from cardioscan.record import SHAPE, Calibration, Digitization, EcgRecord, ModelUse, Outcome, Reason
 
 CALIBRATION = Calibration(500.0, 78.74, 196.85, 25.0, 10.0)
 REASON = Reason("grid_not_found", "no grid on this page")
@@ -75,10 +79,27 @@ def test_contradictions_are_refused(changes: dict, words: str) -> None:
 
 
 @pytest.mark.parametrize("value", [0.0, -1.0, float("nan"), float("inf")])
-@pytest.mark.parametrize("name", [item.name for item in dataclasses.fields(Calibration)])
+@pytest.mark.parametrize("name", ["sampling_rate_hz", "px_per_mv", "px_per_s", "speed_mm_per_s", "gain_mm_per_mv"])
 def test_calibration_is_positive(name: str, value: float) -> None:
     with pytest.raises(InvalidRecordError, match=name):
         dataclasses.replace(CALIBRATION, **{name: value})
+
+
+@pytest.mark.parametrize("name", ["speed_source", "gain_source"])
+def test_calibration_says_how_it_is_known(name: str) -> None:
+    assert getattr(dataclasses.replace(CALIBRATION, **{name: "read"}), name) is Source.READ
+    with pytest.raises(InvalidRecordError, match=name):
+        dataclasses.replace(CALIBRATION, **{name: "guessed"})
+
+
+@pytest.mark.parametrize(("speed", "gain"), [(25.0, 10.0), (50.0, 20.0), (12.5, 5.0)])
+def test_calibration_of_a_scale(speed: float, gain: float) -> None:
+    scale = Scale(speed, gain, Source.READ, Source.MEASURED)
+    calibration = Calibration.of(scale)
+    assert (calibration.speed_mm_per_s, calibration.gain_mm_per_mv) == (speed, gain)
+    assert (calibration.px_per_s, calibration.px_per_mv) == (scale.px_per_s, scale.px_per_mv)
+    assert (calibration.speed_source, calibration.gain_source) == (Source.READ, Source.MEASURED)
+    assert calibration.sampling_rate_hz == 500
 
 
 def test_model_hash_is_checked() -> None:
@@ -166,9 +187,34 @@ def test_json_holds_what_the_page_json_promises() -> None:
     assert data["calibration"]["px_per_mv"] == 78.74 and data["models"][0]["sha256"] == "a" * 64
     assert data["timings_s"] == {"label_detector": 0.25} and data["heart_rate_bpm"] == 71.3
     assert data["diagnostics"] == {"quality": 0.5, "rows": [0, 1, 2], "nan": None, "code": "empty_file"}
+    assert data["calibration"]["speed_source"] == data["calibration"]["gain_source"] == "assumed"
+    assert data["layout"] is None
     refused = EcgRecord.refused("page", [REASON]).to_json_dict()
-    assert refused["heart_rate_bpm"] is None and refused["calibration"] is None
+    assert refused["heart_rate_bpm"] is None and refused["calibration"] is None and refused["layout"] is None
     assert refused["reasons"] == [{"code": "grid_not_found", "detail": "no grid on this page"}]
+
+
+@pytest.mark.parametrize("name", ["3x4+1", "3x4+3(V1,II,V5)", "6x2 Cabrera", "12x1", "V1"])
+@pytest.mark.parametrize("sequential", [True, False])
+def test_the_layout_is_in_the_json_and_read_back(name: str, sequential: bool) -> None:
+    layout = find_layout(name) if sequential else find_layout(name).simultaneous()
+    record = digitized(layout=layout)
+    content = json.loads(json.dumps(record.to_json_dict(), allow_nan=False))
+    assert Layout.from_json_dict(content["layout"]) == layout
+    assert pickle.loads(pickle.dumps(record)).layout == layout
+
+
+def test_a_digitization_samples_the_flat_page_when_it_is_first_asked_for() -> None:
+    asked = []
+
+    def flat() -> np.ndarray:
+        asked.append(True)
+        return np.zeros((2, 3, 3), np.uint8)
+
+    unknown, known = Digitization(digitized()), Digitization(digitized(), flatten=flat, page=REFERENCE_PAGE)
+    assert unknown.rectified is unknown.page is unknown.lattice is None and unknown.page_confidence == 1.0
+    assert not asked
+    assert known.rectified is known.rectified and len(asked) == 1
 
 
 def pickled(record: EcgRecord) -> EcgRecord:

@@ -12,12 +12,15 @@ from cardioscan.errors import InvalidRecordError, MissingDependencyError
 from cardioscan.evaluate.clinical import MEASURES, PLAUSIBLE, ClinicalMeasures, measure_clinical
 from cardioscan.evaluate.delineation import delineate
 from cardioscan.evaluate.evaluation import only_printed, read_truth
+from cardioscan.page.catalogue import find_layout
 from cardioscan.page.leads import LEADS
-from cardioscan.postprocess.signal import HEART_RATE_RANGE_BPM, heart_rate_bpm
+from cardioscan.postprocess.heart_rate import HEART_RATE_RANGE_BPM, heart_rate_bpm
 from cardioscan.synthesis.simulator import SimulatedSignals
 from tests.cardioscan.evaluate.known_ecg import FS, GAINS, II, INTERVALS, ecg, hump
 
 pytest.importorskip("neurokit2", reason="needs the package neurokit2 (extra 'clinical')")
+
+STANDARD = find_layout("3x4+1")
 
 
 def measured(values: ClinicalMeasures) -> dict[str, bool]:
@@ -45,7 +48,7 @@ def measured(values: ClinicalMeasures) -> dict[str, bool]:
 def test_intervals_of_signals_that_know_them(
     rate: float, pr: float, qrs: float, qt: float, st: float, noise: float
 ) -> None:
-    found = measure_clinical(only_printed(ecg(rate, pr, qrs, qt, st, noise=noise, seed=int(rate + pr))))
+    found = measure_clinical(only_printed(ecg(rate, pr, qrs, qt, st, noise=noise, seed=int(rate + pr)), STANDARD))
     assert found.heart_rate_bpm == pytest.approx(rate, abs=0.3)
     assert found.pr_ms == pytest.approx(pr, abs=15)
     assert found.qrs_ms == pytest.approx(qrs, abs=15)
@@ -61,7 +64,7 @@ def test_the_rate_of_simulated_hearts(noise: float) -> None:
     source = SimulatedSignals(40, seed=5, noise=noise)
     true, found, at_run_time = [], [], []
     for index in range(len(source)):
-        signals = only_printed(source.record(index))
+        signals = only_printed(source.record(index), STANDARD)
         times = source.beat_times(index)
         times = times[(times >= 0.2) & (times <= 9.8)]
         true.append(60 / np.diff(times).mean())
@@ -74,7 +77,7 @@ def test_the_rate_of_simulated_hearts(noise: float) -> None:
 
 def test_simulated_hearts_have_the_intervals_of_hearts() -> None:
     source = SimulatedSignals(40, seed=6)
-    found = [measure_clinical(only_printed(source.record(index))) for index in range(len(source))]
+    found = [measure_clinical(only_printed(source.record(index), STANDARD)) for index in range(len(source))]
     for name, (low, high), share in (
         ("pr_ms", (110, 200), 0.6),
         ("qrs_ms", (75, 150), 0.8),
@@ -88,7 +91,7 @@ def test_simulated_hearts_have_the_intervals_of_hearts() -> None:
 def test_rates_at_both_ends(rate: float) -> None:
     # Waves come closer as the heart goes faster, or there would be no beat to tell from the next.
     squeeze = min(1.0, np.sqrt(60 / rate))
-    signals = only_printed(ecg(rate, pr_ms=150 * squeeze, qrs_ms=80, qt_ms=max(400 * squeeze, 190), p=0.1))
+    signals = only_printed(ecg(rate, pr_ms=150 * squeeze, qrs_ms=80, qt_ms=max(400 * squeeze, 190), p=0.1), STANDARD)
     assert measure_clinical(signals).heart_rate_bpm == pytest.approx(rate, abs=0.5)
 
 
@@ -101,7 +104,7 @@ def test_fibrillation_has_no_pr(seed: int, noise: float) -> None:
     signals = ecg(90, p=0, spread=0.18, noise=noise, seed=seed)
     time = np.arange(5000) / FS
     signals += GAINS[:, None] * 0.04 * np.sin(2 * np.pi * (6 * time + 0.4 * np.sin(time)))
-    found = measure_clinical(only_printed(signals))
+    found = measure_clinical(only_printed(signals, STANDARD))
     assert np.isnan(found.pr_ms)
     assert 60 < found.heart_rate_bpm < 130 and found.qrs_ms == pytest.approx(90, abs=20)
 
@@ -202,7 +205,7 @@ def test_gaps_in_the_rhythm_lead_cost_beats_only(gaps: list[tuple[int, int]], be
 
 
 def test_a_lead_that_was_not_read_has_no_st_level() -> None:
-    signals = only_printed(ecg(st=0.1, noise=0.005))
+    signals = only_printed(ecg(st=0.1, noise=0.005), STANDARD)
     before = measure_clinical(signals).st_mv
     signals[LEADS.index("V3")] = np.nan
     signals[LEADS.index("aVL"), ::5] = np.nan

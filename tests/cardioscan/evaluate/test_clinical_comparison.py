@@ -17,6 +17,7 @@ from cardioscan.evaluate.clinical import (
     compare_clinical,
 )
 from cardioscan.evaluate.evaluation import evaluate_paths, only_printed
+from cardioscan.page.catalogue import find_layout
 from cardioscan.page.leads import LEADS
 from cardioscan.record import EcgRecord, Reason
 from cardioscan.synthesis.simulator import SimulatedSignals
@@ -25,13 +26,15 @@ from tests.cardioscan.evaluate.known_ecg import GAINS, ecg
 
 pytest.importorskip("neurokit2", reason="needs the package neurokit2 (extra 'clinical')")
 
+STANDARD = find_layout("3x4+1")
+
 
 # --- comparing
 
 
 def test_the_same_signals_have_no_error() -> None:
     source = SimulatedSignals(10, seed=8)
-    pages = [only_printed(source.record(index)) for index in range(10)]
+    pages = [only_printed(source.record(index), STANDARD) for index in range(10)]
     summary = ClinicalSummary.from_comparisons([compare_clinical(page, page) for page in pages])
     assert summary.n_digitized == 10 and summary.heart_rate_within_1 == 1
     for name, row in summary.measures.items():
@@ -40,8 +43,8 @@ def test_the_same_signals_have_no_error() -> None:
 
 
 def test_a_slow_time_base_and_a_raised_st_are_found() -> None:
-    truth = only_printed(ecg(75, st=0.0, noise=0.005))
-    digitized = only_printed(ecg(72, st=0.1, noise=0.005))
+    truth = only_printed(ecg(75, st=0.0, noise=0.005), STANDARD)
+    digitized = only_printed(ecg(72, st=0.1, noise=0.005), STANDARD)
     page = compare_clinical(digitized, truth)
     assert page.errors("heart_rate_bpm")[0] == pytest.approx(-3, abs=0.3)
     np.testing.assert_allclose(page.errors("st_mv"), 0.1 * GAINS, atol=0.02)
@@ -88,8 +91,8 @@ def call(*arguments: object) -> Result:
 @pytest.fixture
 def results(tmp_path: Path) -> tuple[Path, Path]:
     """Three pages: one digitized well, one with the time base 4 % off, one refused; and their truths."""
-    truths = [only_printed(ecg(rate, noise=0.005)) for rate in (62, 75, 90)]
-    pages = {"a": truths[0], "b-1": only_printed(ecg(72, noise=0.005))}
+    truths = [only_printed(ecg(rate, noise=0.005), STANDARD) for rate in (62, 75, 90)]
+    pages = {"a": truths[0], "b-1": only_printed(ecg(72, noise=0.005), STANDARD)}
     for name, values in pages.items():
         EcgRecord(name, values, np.isfinite(values).astype(np.float32)).write(tmp_path / "out")
     EcgRecord.refused("c", [Reason("grid_not_found", "no grid")]).write(tmp_path / "out")

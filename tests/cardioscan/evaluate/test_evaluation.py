@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 
 from cardioscan.errors import FormatError
-from cardioscan.evaluate.evaluation import evaluate_paths, match_predictions, only_printed, read_truth
-from cardioscan.evaluate.measure import RATIO_CAP
+from cardioscan.evaluate.evaluation import RATIO_CAP, evaluate_paths, match_predictions, only_printed, read_truth
+from cardioscan.page.catalogue import find_layout
 from cardioscan.page.leads import LEADS
 from cardioscan.record import EcgRecord, Reason
+
+STANDARD = find_layout("3x4+1")
 
 
 def signals(seed: int) -> np.ndarray:
@@ -19,7 +21,7 @@ def signals(seed: int) -> np.ndarray:
 
 
 def save_truths(path: Path, names: list[str], **extra: object) -> list[np.ndarray]:
-    truths = [only_printed(signals(seed)) for seed in range(len(names))]
+    truths = [only_printed(signals(seed), STANDARD) for seed in range(len(names))]
     np.savez(path, signals=np.stack(truths), names=names, **extra)
     return truths
 
@@ -51,11 +53,27 @@ def write_wfdb(
 
 
 def test_the_standard_page_prints_each_lead_for_its_time() -> None:
-    shown = np.isfinite(only_printed(np.zeros((12, 5000))))
+    shown = np.isfinite(only_printed(np.zeros((12, 5000)), STANDARD))
     for row, lead in enumerate(LEADS):
         places = np.flatnonzero(shown[row])
         expected = (0, 5000) if lead == "II" else (1250 * (row // 3), 1250 * (row // 3 + 1))
         assert (places[0], places[-1] + 1, places.size) == (*expected, expected[1] - expected[0])
+
+
+@pytest.mark.parametrize(
+    ("name", "lead", "places"),
+    [
+        ("6x2", "V1", (2500, 5000)),
+        ("12x1", "aVF", (0, 5000)),
+        ("4x3", "aVR", (1667, 3334)),
+        ("3x4+1(V1)", "V1", (0, 5000)),
+        ("3x4+1(V1)", "II", (0, 1250)),
+        ("6x1 limb", "V1", None),
+    ],
+)
+def test_each_layout_prints_its_leads_for_their_time(name: str, lead: str, places: tuple[int, int] | None) -> None:
+    shown = np.flatnonzero(np.isfinite(only_printed(np.zeros((12, 5000)), find_layout(name))[LEADS.index(lead)]))
+    assert shown.tolist() == ([] if places is None else list(range(*places)))
 
 
 @pytest.mark.parametrize(
@@ -88,7 +106,7 @@ def test_the_longest_name_wins_and_one_truth_may_have_many_pages() -> None:
 @pytest.mark.parametrize("order", [list(LEADS), list(reversed(LEADS))])
 @pytest.mark.parametrize("unit", ["mV", "uV"])
 def test_wfdb_truth(tmp_path: Path, order: list[str], unit: str) -> None:
-    truth = only_printed(signals(0))
+    truth = only_printed(signals(0), STANDARD)
     write_wfdb(tmp_path, "rec", truth, order, unit)
     for path in (tmp_path / "rec.hea", tmp_path / "rec"):
         (name, read), *others = read_truth(path).items()
@@ -188,7 +206,7 @@ def test_folder_against_one_npz(tmp_path: Path) -> None:
 def test_folder_against_folder_of_wfdb(tmp_path: Path) -> None:
     truth, out = tmp_path / "truth", tmp_path / "out"
     truth.mkdir()
-    values = [only_printed(signals(seed)) for seed in range(2)]
+    values = [only_printed(signals(seed), STANDARD) for seed in range(2)]
     for k, name in enumerate(("p", "q")):
         write_wfdb(truth, name, values[k], list(LEADS))
         write_page(out, f"{name}-0001", values[k])
@@ -210,7 +228,7 @@ def test_one_file_is_scored_alone(tmp_path: Path, suffix: str) -> None:
 def test_a_truth_that_is_whole_counts_where_it_is_printed(tmp_path: Path, printed: str, covered: bool) -> None:
     whole = signals(0)
     np.savez(tmp_path / "t.npz", signals=whole, names="a")
-    write_page(tmp_path / "out", "a", only_printed(whole))
+    write_page(tmp_path / "out", "a", only_printed(whole, STANDARD))
     result = evaluate_paths(tmp_path / "out", tmp_path / "t.npz", printed)  # type: ignore[arg-type]
     assert (result.score.snr_db > 25.8) == covered
     assert result.rows[0].score.leads["V6"].n_samples == (1250 if covered else 5000)
@@ -253,7 +271,7 @@ def test_real_truths(shared_data: Path) -> None:
     headers = sorted((shared_data / "photos").glob("*.hea"))
     for header in headers[:3]:
         (truth,) = read_truth(header).values()
-        np.testing.assert_array_equal(np.isfinite(truth), np.isfinite(only_printed(np.zeros((12, 5000)))))
+        np.testing.assert_array_equal(np.isfinite(truth), np.isfinite(only_printed(np.zeros((12, 5000)), STANDARD)))
     pdfs = read_truth(shared_data / "pdf_pages" / "truth.npz")
     stems = [path.stem for path in (shared_data / "pdf_pages").glob("*.pdf")]
     matches, unmatched = match_predictions(stems, pdfs)

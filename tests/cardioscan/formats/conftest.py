@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from cardioscan.page.leads import LEAD_INDEX, SAMPLING_RATE_HZ
-from cardioscan.page.template import STANDARD_PAGE
+from cardioscan.page.reference import REFERENCE_PAGE
 from cardioscan.record import Calibration, EcgRecord, ModelUse, Reason
 
 
@@ -28,8 +28,8 @@ def page_signals() -> np.ndarray:
     """A standard page: 2.5 s a lead, II whole, aVF not read, a gap in I, extreme and tiny values of both signs."""
     rng = np.random.default_rng(7)
     signals = np.full((12, 5000), np.nan)
-    for segment in STANDARD_PAGE.segments:
-        start = round(segment.t_start * SAMPLING_RATE_HZ)
+    for segment in REFERENCE_PAGE.segments:
+        start = round(segment.cell.t_start * SAMPLING_RATE_HZ)
         length = 5000 if segment.row == 3 else 1250
         signals[LEAD_INDEX[segment.lead], start : start + length] = rng.normal(0, 1.5, length)
     signals[LEAD_INDEX["aVF"]] = np.nan
@@ -46,6 +46,7 @@ def page_record(make_record, page_signals) -> EcgRecord:
         name="Jane_Doe_1950",
         source="Jane_Doe_1950.jpg",
         source_category="0005",
+        layout=REFERENCE_PAGE.layout,
         calibration=Calibration(500, 78.74, 196.85, 25, 10),
         models=(ModelUse("label_detector", "1", "a" * 64), ModelUse("grid_rectifier", "2", "")),
         timings_s={"align": 0.25},

@@ -8,8 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cardioscan.evaluate.evaluation import only_printed
 from cardioscan.formats import read_signals, write_record, writers
+from cardioscan.page.catalogue import find_layout
+from cardioscan.page.layout import Layout
 from cardioscan.page.leads import LEADS
+from cardioscan.page.scale import Scale, Source
+from cardioscan.record import Calibration
 
 
 @pytest.fixture
@@ -95,6 +100,7 @@ def test_json_of_a_digitized_page(page_record, tmp_path):
     assert content["models"][0] == {"name": "label_detector", "version": "1", "sha256": "a" * 64}
     assert content["timings_s"] == {"align": 0.25}
     assert content["calibration"]["px_per_mv"] == 78.74
+    assert Layout.from_json_dict(content["layout"]) == find_layout("3x4+1")
 
 
 def test_json_of_a_refused_page(refused_record, tmp_path):
@@ -109,3 +115,19 @@ def test_json_of_a_refused_page(refused_record, tmp_path):
 def test_json_keeps_any_source_name(source, make_record, page_signals):
     (content,) = writers()["json"].files(make_record(page_signals, source=source)).values()
     assert json.loads(content)["source"] == source
+
+
+@pytest.mark.parametrize("name", ["3x4+1", "3x4+3(V1,II,V5)", "6x2", "6x2 Cabrera", "12x1"])
+@pytest.mark.parametrize("speed", [25.0, 50.0])
+def test_a_page_of_any_layout_is_written_and_read_back(name, speed, make_record, tmp_path):
+    layout = find_layout(name)
+    signals = only_printed(np.random.default_rng(3).normal(0, 1, (12, 5000)), layout)
+    scale = Scale(speed, 10.0, Source.READ, Source.MEASURED)
+    record = make_record(signals, layout=layout, calibration=Calibration.of(scale))
+    paths = {path.suffix: path for path in write_record(record, tmp_path, ["csv", "json"])}
+    np.testing.assert_allclose(read_signals(paths[".csv"]).signals, signals, atol=0.5000001e-4)
+    content = json.loads(paths[".json"].read_text(encoding="utf-8"))
+    assert Layout.from_json_dict(content["layout"]) == layout
+    assert (content["calibration"]["speed_mm_per_s"], content["calibration"]["speed_source"]) == (speed, "read")
+    assert content["calibration"]["gain_source"] == "measured"
+    assert {lead: content["lead_seconds"][lead] for lead in layout.lead_seconds()} == layout.lead_seconds()

@@ -7,10 +7,9 @@ import pytest
 torch = pytest.importorskip("torch", reason="the package torch (extra 'train') is not installed")
 pytest.importorskip("timm", reason="the package timm (extra 'train') is not installed")
 
-from cardioscan.backends.specs import SPECS  # noqa: E402
+from cardioscan.backends.specs import RECTIFIER_WINDOW, SPECS  # noqa: E402
 from cardioscan.networks.blocks import FoldedUNet, coordinate_map  # noqa: E402
 from cardioscan.networks.models import build_network, nominal_lattice  # noqa: E402
-from cardioscan.page.template import STANDARD_PAGE  # noqa: E402
 
 
 @pytest.mark.parametrize("name", list(SPECS))
@@ -35,13 +34,13 @@ def test_coordinates_run_from_minus_one_to_one_over_the_frame() -> None:
 
 
 def test_nominal_lattice_is_whole_at_the_nodes_of_a_straight_page() -> None:
-    nodes = STANDARD_PAGE.aligned.from_reference(STANDARD_PAGE.lattice())
+    nodes = RECTIFIER_WINDOW.from_reference(RECTIFIER_WINDOW.sheet.lattice())
     x, y = nodes[20, 30]
     column, row = int((x + 0.5) // 4), int((y + 0.5) // 4)
     i, j = nominal_lattice(torch.zeros(1, 2), 288, 360)[0, :, row, column]
-    scale = STANDARD_PAGE.grid_pitch * STANDARD_PAGE.aligned.scale
-    assert float(i) == pytest.approx(30 + (4 * column + 1.5 - x) / scale, abs=1e-3)
-    assert float(j) == pytest.approx(20 + (4 * row + 1.5 - y) / scale, abs=1e-3)
+    pitch = RECTIFIER_WINDOW.pitch
+    assert float(i) == pytest.approx(30 + (4 * column + 1.5 - x) / pitch, abs=1e-3)
+    assert float(j) == pytest.approx(20 + (4 * row + 1.5 - y) / pitch, abs=1e-3)
 
 
 @pytest.mark.parametrize(("height", "width"), [(64, 64), (72, 200)])

@@ -5,27 +5,30 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from cardioscan.backends.specs import NAME_PLACES
 from cardioscan.errors import RefusalCode, StageError
+from cardioscan.evaluate.evaluation import only_printed
 from cardioscan.locate.search import SURE_NAMES
+from cardioscan.page.catalogue import find_layout
 from cardioscan.page.leads import LEADS
-from cardioscan.page.template import STANDARD_PAGE
+from cardioscan.page.reference import REFERENCE_PAGE
 from cardioscan.postprocess.plausibility import (
     names_in_place,
     refuse_contradiction,
     refuse_guesses,
     refuse_names_out_of_place,
-    refuse_other_layout,
     refuse_unread,
     share_read,
 )
 
-NODES = 1.7 * STANDARD_PAGE.lattice() + 100
+LAYOUT = REFERENCE_PAGE.layout
+NODES = 1.7 * REFERENCE_PAGE.sheet.lattice() + 100
 
 
 def names_beside(n_names: int, beside_squares: float = 0.0) -> np.ndarray:
     """The first lead names, beside their nodes by part of a square: (n, 3) class id, x, y."""
-    beside = 1.7 * STANDARD_PAGE.grid_pitch * beside_squares
-    found = [(label.class_id, *(NODES[label.j, label.i] + (beside, 0))) for label in STANDARD_PAGE.labels[:n_names]]
+    beside = 1.7 * REFERENCE_PAGE.sheet.pitch * beside_squares
+    found = [(label.class_id, *(NODES[label.j, label.i] + (beside, 0))) for label in NAME_PLACES.classes[:n_names]]
     return np.array(found, np.float64).reshape(-1, 3)
 
 
@@ -34,37 +37,24 @@ def contradicting_signals() -> np.ndarray:
     return np.random.default_rng(0).normal(0, 0.2, (len(LEADS), 5000))
 
 
-def check(labels: np.ndarray | None, noise_mv: float) -> None:
+def check(labels: np.ndarray, noise_mv: float) -> None:
     """What a page with these names and such signals goes through."""
-    in_place = names_in_place(labels, NODES)
-    refuse_names_out_of_place(0 if labels is None else len(labels), in_place)
+    in_place = names_in_place(labels, NODES, NAME_PLACES)
+    refuse_names_out_of_place(len(labels), in_place)
     refuse_contradiction(contradicting_signals(), noise_mv, in_place)
-
-
-@pytest.mark.parametrize(
-    ("names", "score", "refused"),
-    [(5, 1.0, True), (6, 1.0, False), (8, 0.75, False), (8, 0.65, True), (9, 0.45, False), (0, 0.0, True)],
-)
-def test_few_names_and_part_of_a_grid_are_another_layout(names: int, score: float, refused: bool) -> None:
-    if refused:
-        with pytest.raises(StageError, match=f"Only {names} lead names") as caught:
-            refuse_other_layout(names, score)
-        assert caught.value.code == RefusalCode.ALIGNMENT_FAILED
-    else:
-        refuse_other_layout(names, score)
 
 
 @pytest.mark.parametrize(
     ("names", "beside", "in_place"), [(0, 0.0, 0), (9, 0.0, 9), (9, 0.4, 9), (9, 0.6, 0), (13, -0.4, 13)]
 )
 def test_names_stand_at_their_nodes_or_not(names: int, beside: float, in_place: int) -> None:
-    assert names_in_place(names_beside(names, beside), NODES) == in_place
+    assert names_in_place(names_beside(names, beside), NODES, NAME_PLACES) == in_place
 
 
 def test_a_name_of_another_place_is_not_in_place() -> None:
     labels = names_beside(13)
     labels[:, 0] = np.roll(labels[:, 0], 1)
-    assert names_in_place(labels, NODES) < SURE_NAMES
+    assert names_in_place(labels, NODES, NAME_PLACES) < SURE_NAMES
 
 
 @pytest.mark.parametrize(
@@ -96,18 +86,30 @@ def test_names_beside_their_places_refuse_whatever_was_read(in_place: int) -> No
 
 
 def test_a_page_whose_names_nobody_looked_for_is_read() -> None:
-    check(None, 0.05)
+    check(names_beside(0), 0.05)
 
 
 def test_next_to_nothing_read_is_refused_wherever_the_names_are() -> None:
     signals = contradicting_signals()
     signals[:, 200:] = np.nan
-    read = share_read(signals)
+    read = share_read(signals, LAYOUT)
     assert read == pytest.approx(12 * 200 / (11 * 1250 + 5000))
     with pytest.raises(StageError, match="only 13%") as caught:
         refuse_unread(read)
     assert caught.value.code == RefusalCode.TRACE_NOT_FOUND
     refuse_unread(0.25)
+
+
+@pytest.mark.parametrize(
+    ("name", "seconds"),
+    [("3x4+1", 37.5), ("3x4+1(V1)", 37.5), ("3x4+3", 52.5), ("6x2", 60.0), ("12x1", 120.0), ("II", 10.0)],
+)
+def test_the_share_read_is_of_what_the_layout_prints(name: str, seconds: float) -> None:
+    layout = find_layout(name)
+    signals = only_printed(contradicting_signals(), layout)
+    assert share_read(signals, layout) == 1.0
+    signals[:, 250:] = np.nan
+    assert share_read(signals, layout) == pytest.approx(np.isfinite(signals).sum() / (500 * seconds))
 
 
 @pytest.mark.parametrize(
@@ -130,7 +132,7 @@ def test_scattered_pieces_are_refused_unless_some_lead_can_be_believed(
     confidence[7, :1000] = best
     if refused:
         with pytest.raises(StageError, match="shows a trace") as caught:
-            refuse_guesses(signals, confidence, read)
+            refuse_guesses(signals, confidence, read, LAYOUT)
         assert caught.value.code == RefusalCode.TRACE_NOT_FOUND
     else:
-        refuse_guesses(signals, confidence, read)
+        refuse_guesses(signals, confidence, read, LAYOUT)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cardioscan.page.template import STANDARD_PAGE
+from cardioscan.page.reference import REFERENCE_PAGE
 from cardioscan.synthesis.distractors import DISTRACTORS
 
 
@@ -30,7 +30,7 @@ def test_kinds_can_not_be_changed() -> None:
         DISTRACTORS["text"] = DISTRACTORS["noise"]  # type: ignore[index]
 
 
-# These seeds draw the sheet flat and whole, so that its lines and rows stand where the template has them.
+# These seeds draw the sheet flat and whole, so that its lines and rows stand where the reference page has them.
 @pytest.mark.parametrize(
     ("kind", "seed", "gridded", "traced"),
     [
@@ -42,11 +42,11 @@ def test_kinds_can_not_be_changed() -> None:
 )
 def test_near_misses_lack_what_their_name_says(kind: str, seed: int, gridded: bool, traced: bool) -> None:
     picture = DISTRACTORS[kind](np.random.default_rng(seed))
-    assert picture.shape == (STANDARD_PAGE.height, STANDARD_PAGE.width, 3)
+    assert picture.shape == (REFERENCE_PAGE.sheet.height, REFERENCE_PAGE.sheet.width, 3)
     paper = np.median(picture[200:480].reshape(-1, 3), axis=0)
-    x, y = np.round(STANDARD_PAGE.lattice()[3:12, 3:-3]).reshape(-1, 2).astype(int).T
+    x, y = np.round(REFERENCE_PAGE.sheet.lattice()[3:12, 3:-3]).reshape(-1, 2).astype(int).T
     on_lines = np.abs(picture[y, x] - paper).max(axis=1) > 12
     assert on_lines.mean() > 0.95 if gridded else on_lines.mean() < 0.05
-    zero = round(STANDARD_PAGE.zero_mv_y[-1])
+    zero = round(REFERENCE_PAGE.zero_y[-1])
     dark = (picture[zero - 100 : zero + 100, 160:2060].max(axis=2) < 110).any(axis=0)
     assert dark.mean() > 0.95 if traced else dark.mean() < 0.1

@@ -5,8 +5,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from cardioscan.page.leads import SAMPLING_RATE_HZ
-from cardioscan.page.template import STANDARD_PAGE  # noqa: E402
+from cardioscan.page.leads import SAMPLING_RATE_HZ  # noqa: E402
+from cardioscan.page.reference import REFERENCE_PAGE  # noqa: E402
 from cardioscan.synthesis.flat import Region  # noqa: E402
 from cardioscan.synthesis.simulator import SimulatedSignals  # noqa: E402
 from cardioscan.training.tasks import GridTask, WaveformTask  # noqa: E402
@@ -39,12 +39,12 @@ def test_a_beat_comes_to_stand_where_it_is_wanted(record: int, seconds: float) -
 @pytest.mark.parametrize("strip", STRIPS)
 def test_hard_places_lie_in_the_strip(strip: Region) -> None:
     rng = np.random.default_rng(0)
-    first = min(segment.x_start for segment in STANDARD_PAGE.segments)
+    first = min(segment.x_start for segment in REFERENCE_PAGE.segments)
     for _ in range(20):
         beside = time_beside_line(strip, rng)
         assert beside is not None
-        x = first + beside * STANDARD_PAGE.px_per_s
-        apart = (x - STANDARD_PAGE.grid_x0 + 6) % STANDARD_PAGE.grid_pitch
+        x = first + beside * REFERENCE_PAGE.scale.px_per_s
+        apart = (x - REFERENCE_PAGE.sheet.x0 + 6) % REFERENCE_PAGE.sheet.pitch
         assert 0 <= apart <= 12
         assert strip.x - 6 <= x <= strip.x + strip.width + 6
         among = time_among_letters(strip, rng)
