@@ -172,14 +172,14 @@ def test_comparisons_are_drawn_in_any_layout_and_scale(
 
 
 def test_the_sheet_can_be_saved(figure_class: type, tmp_path) -> None:
-    record().plot().savefig(tmp_path / "sheet.png", dpi=30)
+    plot_record(record()).savefig(tmp_path / "sheet.png", dpi=30)
     assert (tmp_path / "sheet.png").stat().st_size > 1000
 
 
 def test_own_axes_are_used(figure_class: type) -> None:
     figure = figure_class()
     axes = figure.add_subplot()
-    assert record().plot(axes) is figure and len(leads_of(axes)) == 13 and len(figure.axes) == 1
+    assert plot_record(record(), axes) is figure and len(leads_of(axes)) == 13 and len(figure.axes) == 1
 
 
 def test_a_refused_record_says_why(figure_class: type) -> None:

@@ -17,6 +17,7 @@ from PIL import Image
 
 from cardioscan.evaluate.evaluation import PageRow, only_printed
 from cardioscan.evaluate.measure import compare
+from cardioscan.formats import write_record
 from cardioscan.page.leads import LEADS
 from cardioscan.record import EcgRecord, Reason
 from cardioscan_client.cli import main
@@ -38,7 +39,7 @@ def beat(shift: int = 0) -> np.ndarray:
 
 
 def write(folder: Path, name: str, signals: np.ndarray) -> None:
-    EcgRecord(name, signals, np.isfinite(signals).astype(np.float32)).write(folder)
+    write_record(EcgRecord(name, signals, np.isfinite(signals).astype(np.float32)), folder)
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +51,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, noise in (("good", 0.001), ("worse", 0.4), ("worst", 0.8)):
         write(out, name, truth + rng.normal(0, noise, truth.shape))
     write(out, "stray-<b>", truth)
-    EcgRecord.refused(HOSTILE, [Reason("grid_not_found", REASON)]).write(out)
+    write_record(EcgRecord.refused(HOSTILE, [Reason("grid_not_found", REASON)]), out)
     Image.effect_noise((3000, 2000), 60).convert("RGB").save(out / "good.overlay.png")
     (out / "worse.overlay.png").write_bytes(b"no picture")
     names = ["bad", "gone", "good", "worse", "worst"]

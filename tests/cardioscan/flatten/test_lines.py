@@ -137,7 +137,7 @@ def test_grey_pages_are_measured_once_until_their_ink_is_known(grid, sampled, mo
 
     monkeypatch.setattr(PageMap, "sample", counted)
     _, _, report = refine_lines(page.clip(0, 255).astype(np.uint8), LATTICE + (2.0, 0.0), rounds=3)
-    assert report.ink_apart == (sampled > 1)
+    assert report.ink_separable == (sampled > 1)
     assert len(asked) == sampled
 
 
