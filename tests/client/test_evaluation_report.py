@@ -18,6 +18,7 @@ from PIL import Image
 from cardioscan.evaluate.evaluation import PageRow, only_printed
 from cardioscan.evaluate.measure import compare
 from cardioscan.formats import write_record
+from cardioscan.page.catalogue import find_layout
 from cardioscan.page.leads import LEADS
 from cardioscan.record import EcgRecord, Reason
 from cardioscan_client.cli import main
@@ -35,7 +36,7 @@ def beat(shift: int = 0) -> np.ndarray:
     """(12, 5000) mV in the standard layout, every lead of another size."""
     time = np.arange(5000) / 500
     course = np.exp(-(((time % 0.8) - 0.3) ** 2) / 0.0008) + 0.2 * np.sin(2 * np.pi * 1.25 * time)
-    return only_printed(np.roll(np.outer(np.linspace(0.5, 1.5, 12), course), shift, axis=1))
+    return only_printed(np.roll(np.outer(np.linspace(0.5, 1.5, 12), course), shift, axis=1), find_layout("3x4+1"))
 
 
 def write(folder: Path, name: str, signals: np.ndarray) -> None:

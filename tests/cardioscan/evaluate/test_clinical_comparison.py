@@ -18,7 +18,7 @@ from cardioscan.postprocess.clinical import MEASURES, ClinicalMeasures
 from cardioscan.record import EcgRecord, Reason
 from cardioscan.synthesis.simulator import SimulatedSignals
 from cardioscan_client.cli import main
-from tests.cardioscan.evaluate.known_ecg import GAINS, ecg
+from tests.cardioscan.postprocess.known_ecg import GAINS, ecg
 
 pytest.importorskip("neurokit2", reason="needs the package neurokit2 (extra 'clinical')")
 

@@ -16,7 +16,7 @@ from cardioscan.postprocess.clinical import MEASURES, PLAUSIBLE, ClinicalMeasure
 from cardioscan.postprocess.delineation import delineate
 from cardioscan.postprocess.heart_rate import HEART_RATE_RANGE_BPM, heart_rate_bpm
 from cardioscan.synthesis.simulator import SimulatedSignals
-from tests.cardioscan.evaluate.known_ecg import FS, GAINS, II, INTERVALS, ecg, hump
+from tests.cardioscan.postprocess.known_ecg import FS, GAINS, II, INTERVALS, ecg, hump
 
 pytest.importorskip("neurokit2", reason="needs the package neurokit2 (extra 'clinical')")
 
