@@ -19,7 +19,7 @@ from benchmarks.precision import UNITS, ComparingBackend, Distance, page_row, pa
 from cardioscan.backends.inference import Tensors  # noqa: E402
 from cardioscan.backends.specs import SPECS  # noqa: E402
 from cardioscan.evaluate.evaluation import only_printed  # noqa: E402
-from cardioscan.page.catalogue import find_layout
+from cardioscan.page.catalogue import find_layout  # noqa: E402
 from cardioscan.synthesis.simulator import SimulatedSignals  # noqa: E402
 from cardioscan_export.float16 import to_float16  # noqa: E402
 
