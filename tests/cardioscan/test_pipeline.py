@@ -284,6 +284,25 @@ def test_a_refused_page_keeps_what_the_last_stage_knew(
     assert (found.record.diagnostics.get("tried") == 4) == (reached < 5)
 
 
+@pytest.mark.parametrize(
+    "source_aware",
+    [
+        False,
+        pytest.param(True, marks=pytest.mark.xfail(reason="no stage is given where both pictures fail", strict=True)),
+    ],
+)
+def test_a_page_that_is_not_flattened_keeps_its_names(
+    digitizer: Digitizer, source_aware: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> Flattened:
+        raise StageError(RefusalCode.GRID_NOT_FOUND, "no grid")
+
+    monkeypatch.setattr(stages, "flatten", refused)
+    monkeypatch.setattr(stages, "classify", lambda *_: ("0005", 0.9))
+    aware = Digitizer(digitizer.backend, DigitizerOptions(source_aware=source_aware))
+    assert aware.digitize_with_details(EXAMPLES / "page-photo.jpg").labels is not None
+
+
 def test_a_fault_of_ours_ends_its_own_page_only(
     digitizer: Digitizer, walked: list[Stage], example: Digitization, monkeypatch: pytest.MonkeyPatch
 ) -> None:
