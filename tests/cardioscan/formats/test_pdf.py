@@ -108,3 +108,15 @@ def test_the_sheet_ends_before_the_table_and_the_edge_of_the_paper(make_record, 
     pixels = document(record)[0].render(scale=PX_PER_MM / POINTS_PER_MM).to_numpy()
     white = pixels[:, :, :3].min(axis=2) > 250
     assert white[153 * PX_PER_MM].all() and white[:, 293 * PX_PER_MM].all()
+
+
+@pytest.mark.parametrize(
+    ("speed", "gain"),
+    [
+        (25.0, 10.0),
+        pytest.param(12.5, 5.0, marks=pytest.mark.xfail(reason="the note knows one scale", strict=True)),
+    ],
+)
+def test_the_note_says_the_scale_of_the_sheet(make_record, page_signals, speed, gain):
+    record = make_record(page_signals, layout=find_layout("3x4+1"), calibration=Calibration.of(Scale(speed, gain)))
+    assert f"{speed:g} mm/s and {gain:g} mm/mV" in text_of(record)
