@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
 
-from cardioscan.layout.separators import REACH_PX, SHARE, measure_separators, time_shift
-from cardioscan.page.template import STANDARD_PAGE
+from cardioscan.layout.bars import REACH_PX, SHARE, measure_bars, time_shift
+from cardioscan.page.reference import REFERENCE_PAGE
 from cardioscan.synthesis.flat import lay_out
 from cardioscan.synthesis.simulator import SimulatedSignals
 from cardioscan.synthesis.style import PageStyle
 
-BOUNDS = np.array(STANDARD_PAGE.column_bounds[1:-1])
+BOUNDS = np.array(REFERENCE_PAGE.bars.x)
 
 
 @pytest.fixture(scope="module")
 def flat():
-    page = lay_out(SimulatedSignals(4, seed=5).record(1), PageStyle(), np.random.default_rng(5)).draw()
+    page = lay_out(SimulatedSignals(4, seed=5).record(1), PageStyle(), np.random.default_rng(5), REFERENCE_PAGE).draw()
     return np.clip(np.round(255 * page), 0, 255).astype(np.uint8)
 
 
@@ -30,7 +32,7 @@ def moved(image, shift):
 @pytest.mark.parametrize("by", [(0.0, 0.0, 0.0), (0.3, -0.2, 0.5), (-0.7, 0.1, 0.0)], ids=str)
 def test_bars_are_found_where_they_are(flat, by):
     image = moved(flat, lambda x: np.interp(x, BOUNDS, by))
-    np.testing.assert_allclose(measure_separators(lambda columns: image[:, columns]), by, atol=0.08)
+    np.testing.assert_allclose(measure_bars(image, REFERENCE_PAGE), by, atol=0.08)
 
 
 @pytest.mark.parametrize(
@@ -47,13 +49,32 @@ def test_bars_are_found_where_they_are(flat, by):
 )
 def test_what_is_no_bar_says_nothing(flat, spoil, unknown):
     page = spoil(flat).astype(np.uint8)
-    found = measure_separators(lambda columns: page[:, columns])
-    assert np.isnan(found).tolist() == unknown
+    assert np.isnan(measure_bars(page, REFERENCE_PAGE)).tolist() == unknown
+
+
+def test_a_page_without_bars_has_none_to_measure(flat):
+    page = replace(REFERENCE_PAGE, bars=None)
+    assert measure_bars(flat, page).shape == (0,)
+    assert not time_shift(np.empty(0), page).any()
+
+
+def test_bars_of_one_row_are_not_believed(flat):
+    flat = flat.copy()
+    for zero in REFERENCE_PAGE.zero_y[1:]:
+        flat[round(zero) - 40 : round(zero) + 40] = 255
+    assert np.isnan(measure_bars(flat, REFERENCE_PAGE)).all()
+
+
+def test_rows_that_contradict_each_other_say_nothing(flat):
+    apart = moved(flat, lambda x: 0 * x + 0.9)
+    apart[:850] = moved(flat, lambda x: 0 * x - 0.9)[:850]
+    apart[1130:] = flat[1130:]
+    assert np.isnan(measure_bars(apart, REFERENCE_PAGE)).all()
 
 
 def test_the_shift_falls_off_around_each_bar():
-    shift = time_shift(np.array([0.5, np.nan, -0.2]))
-    assert shift.shape == (STANDARD_PAGE.width,) and np.isfinite(shift).all()
+    shift = time_shift(np.array([0.5, np.nan, -0.2]), REFERENCE_PAGE)
+    assert shift.shape == (REFERENCE_PAGE.sheet.width,) and np.isfinite(shift).all()
     np.testing.assert_allclose(shift[[610, 1102, 1594]], [SHARE * 0.5, 0, SHARE * -0.2], atol=1e-3)
     np.testing.assert_allclose(shift[610 + round(REACH_PX)], SHARE * 0.5 * np.exp(-0.5), rtol=1e-3)
-    assert abs(shift[118]) < 1e-3 and not time_shift(np.full(3, np.nan)).any()
+    assert abs(shift[118]) < 1e-3 and not time_shift(np.full(3, np.nan), REFERENCE_PAGE).any()

@@ -6,7 +6,6 @@ from numpy.typing import NDArray
 
 from cardioscan.sources import CATEGORIES
 from cardioscan.sources import preprocessing as p
-from cardioscan.sources.quality import edge_density, gradient_anisotropy, quality_score
 
 Image = NDArray[np.uint8]
 STEPS = (p.white_balance, p.correct_background, p.equalise_contrast, p.denoise_bilateral, p.denoise_median)
@@ -85,20 +84,3 @@ def test_steps_run_in_order() -> None:
         wanted = step(wanted)
     result = p.preprocess(image, "0005")
     assert result is not None and np.array_equal(result, wanted)
-
-
-def test_quality_prefers_a_straight_page_to_noise_and_to_blank_paper() -> None:
-    straight = ruled()
-    noise = np.random.default_rng(0).integers(0, 256, straight.shape).astype(np.uint8)
-    blank = np.full_like(straight, 230)
-    assert gradient_anisotropy(straight) > 0.9 and gradient_anisotropy(noise) < 0.2
-    assert edge_density(blank) == 0 and quality_score(blank) == 0
-    assert edge_density(noise) > edge_density(straight)
-    assert quality_score(straight) > quality_score(blank)
-
-
-def test_anisotropy_falls_when_the_page_is_turned_by_half_a_right_angle() -> None:
-    diagonal = np.full((200, 200, 3), 255, np.uint8)
-    y, x = np.mgrid[:200, :200]
-    diagonal[((x + y) // 2) % 10 < 2] = 0
-    assert gradient_anisotropy(diagonal) < 0.1
