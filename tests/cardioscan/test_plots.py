@@ -138,9 +138,6 @@ def test_a_record_that_does_not_say_its_layout_is_drawn_with_one_lead_below_the_
     assert list(drawn) == [f"{lead}-{row}" for row, lead in enumerate(LEADS)]
 
 
-@pytest.mark.xfail(
-    reason="a cell is drawn from the sample after its time, and read from the one nearest to it", strict=True
-)
 def test_a_lead_is_drawn_from_its_first_sample(figure_class: type) -> None:
     given = read_from(find_layout("4x3"))
     drawn = leads_of(plot_record(given).axes[0])
@@ -148,7 +145,6 @@ def test_a_lead_is_drawn_from_its_first_sample(figure_class: type) -> None:
         assert len(drawn[f"{lead}-{row}"]) == np.isfinite(given.lead(lead)).sum()
 
 
-@pytest.mark.xfail(reason="columns that begin together are drawn one upon the other", strict=True)
 def test_columns_that_begin_together_stand_side_by_side(figure_class: type) -> None:
     drawn = leads_of(plot_record(read_from(find_layout("3x4").simultaneous())).axes[0])
     assert drawn["aVR-0"][0, 0] == pytest.approx(drawn["I-0"][0, 0] + 62.5)
