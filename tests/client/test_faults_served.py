@@ -77,7 +77,7 @@ def test_a_restart_in_the_middle_of_50_pages(blank_server: TritonServer, tmp_pat
     out = tmp_path / "out"
     write_pages(tmp_path / "pages", 50)
     command = [sys.executable, "-m", "cardioscan_client", "digitize", str(tmp_path / "pages"), "-o", str(out)]
-    options = ["--server", blank_server.grpc_address, "--jobs", "2", "--json", "--flip-tta", "never"]
+    options = ["--server", blank_server.grpc_address, "--jobs", "2", "--json"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     again = TritonServer(blank_server.repository, blank_server.options)
     batch = subprocess.Popen([*command, *options], stdout=subprocess.PIPE, text=True, env=environment)

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from cardioscan.flatten.line_profiles import _solved, measure_lines
-from cardioscan.page.template import STANDARD_PAGE
+from cardioscan.page.reference import REFERENCE_PAGE
 
-PITCH = STANDARD_PAGE.grid_pitch
+SHEET = REFERENCE_PAGE.sheet
+PITCH = SHEET.pitch
 
 
 def test_small_systems_are_solved_together():
@@ -23,7 +24,7 @@ def test_small_systems_are_solved_together():
 def test_displacement_has_the_sign_of_the_lines(shift, lines_at):
     dark = (230 - 120 * lines_at(shift)).astype(np.uint8)
     for axis in (0, 1):
-        displacement, variance = measure_lines(dark, np.full_like(dark, 255), axis)
+        displacement, variance = measure_lines(dark, np.full_like(dark, 255), axis, SHEET)
         assert displacement.shape == variance.shape == (44, 57)
         inner = np.s_[2:-2, 2:-2]
         assert np.isfinite(variance[inner]).all()
@@ -32,9 +33,9 @@ def test_displacement_has_the_sign_of_the_lines(shift, lines_at):
 
 def test_what_is_covered_is_not_measured(lines_at):
     dark = (230 - 120 * lines_at((0.3, 0.0))).astype(np.uint8)
-    open_ = np.full_like(dark, 255)
-    open_[800:1000, 700:900] = 0
-    displacement, variance = measure_lines(dark, open_, 0)
+    readable = np.full_like(dark, 255)
+    readable[800:1000, 700:900] = 0
+    displacement, variance = measure_lines(dark, readable, 0, SHEET)
     j, i = round((900 - 7) / PITCH), round(800 / PITCH)
     assert np.isinf(variance[j, i])
     assert displacement[j, i] == 0
@@ -46,11 +47,11 @@ def test_nodes_that_ink_covers_in_part_are_measured_less_surely(share, lines_at)
     """So much of the page may be read along one horizontal line, and all of it along another."""
     rng = np.random.default_rng(3)
     shift, covered, clear, nodes = 0.4, 30, 24, slice(10, 47)
-    page = 200 - 100 * lines_at((shift, 0.0)) + rng.normal(0, 6, (STANDARD_PAGE.height, STANDARD_PAGE.width))
-    open_ = np.full(page.shape, 255, np.uint8)
-    y = round(STANDARD_PAGE.lattice()[covered, 0, 1])
-    open_[y - 60 + np.flatnonzero(rng.random(120) > share)] = 0
-    displacement, variance = measure_lines(page.clip(0, 255).astype(np.uint8), open_, 0)
+    page = 200 - 100 * lines_at((shift, 0.0)) + rng.normal(0, 6, (SHEET.height, SHEET.width))
+    readable = np.full(page.shape, 255, np.uint8)
+    y = round(SHEET.lattice()[covered, 0, 1])
+    readable[y - 60 + np.flatnonzero(rng.random(120) > share)] = 0
+    displacement, variance = measure_lines(page.clip(0, 255).astype(np.uint8), readable, 0, SHEET)
     assert np.isfinite(variance[covered, nodes]).all()
     assert 1 / share < np.median(variance[covered, nodes]) / np.median(variance[clear, nodes]) < 4 / share**2
     off = np.abs(displacement - shift)[covered, nodes] / np.sqrt(variance[covered, nodes])

@@ -5,14 +5,12 @@ from functools import lru_cache
 import numpy as np
 import pytest
 
-from cardioscan.flatten.phase import measure_displacement, refine_nodes, unwrap
+from cardioscan.backends.specs import NAME_PLACES
+from cardioscan.flatten.phase import refine_nodes
 from cardioscan.imaging.geometry import transform_points
-from cardioscan.page.template import STANDARD_PAGE
+from cardioscan.page.reference import REFERENCE_PAGE
+from tests.cardioscan.flatten.printed_lines import LATTICE, PITCH, SHEET, clean_page, stripes
 
-cv2 = pytest.importorskip("cv2")
-
-LATTICE = STANDARD_PAGE.lattice()
-PITCH = STANDARD_PAGE.grid_pitch
 CAMERA = np.diag([0.6, 0.6, 1.0]) @ np.linalg.inv(np.array([[0.92, 0.03, -60], [-0.02, 0.93, -40], [8e-6, -1e-5, 1]]))
 COLOURS = {"red": ((205, 90, 90), (245, 215, 215)), "black": ((50, 50, 50), (180, 180, 180))}
 
@@ -20,10 +18,6 @@ COLOURS = {"red": ((205, 90, 90), (245, 215, 215)), "black": ((50, 50, 50), (180
 def bend(points, amplitude):
     x, y = points[..., 0], points[..., 1]
     return amplitude * np.stack([np.sin(x / 350 + 1) * np.cos(y / 300), np.sin(x / 420 + 2) * np.cos(y / 330)], axis=-1)
-
-
-def stripes(u, pitch, width):
-    return np.clip((width + 1) / 2 - np.abs((u + pitch / 2) % pitch - pitch / 2), 0, 1)
 
 
 @lru_cache(maxsize=4)
@@ -41,7 +35,7 @@ def photograph(amplitude, colour="red", trace=True, size=(1540, 1190)):
     ink = np.zeros(x.shape, np.float32)
     if trace:
         beat = (across / 157) % 1
-        for zero in STANDARD_PAGE.zero_mv_y:
+        for zero in REFERENCE_PAGE.zero_y:
             height = (
                 zero - 18 * np.exp(-(((beat - 0.7) / 0.06) ** 2)) - 110 * np.clip(1 - np.abs(beat - 0.4) * 25, 0, 1)
             )
@@ -68,7 +62,7 @@ def test_a_bent_page_is_followed_to_a_fraction_of_a_pixel(colour, trace, typical
     image, truth = photograph(14.0, colour, trace)
     start = transform_points(CAMERA, LATTICE)
     assert np.median(inner_error(start, truth)) > 4
-    nodes, report = refine_nodes(image, start)
+    nodes, report = refine_nodes(image, start, SHEET, NAME_PLACES)
     apart = inner_error(nodes, truth)
     assert np.median(apart) < typical
     assert np.percentile(apart, 95) < p95
@@ -83,7 +77,7 @@ def test_a_bent_page_is_followed_to_a_fraction_of_a_pixel(colour, trace, typical
 
 def test_a_true_lattice_stays():
     image, truth = photograph(14.0, "red", False)
-    nodes, report = refine_nodes(image, truth)
+    nodes, report = refine_nodes(image, truth, SHEET, NAME_PLACES)
     assert report.converged
     assert np.percentile(inner_error(nodes, truth), 95) < 0.3
 
@@ -93,7 +87,7 @@ def test_more_than_half_a_square_is_followed_from_the_lead_names():
     image, truth = photograph(0.0, trace=False)
     y = LATTICE[..., 1]
     off = 0.9 * PITCH * np.clip((700 - y) / 700, 0, 1)[..., None] * np.array([0.6, 1.0])
-    nodes, report = refine_nodes(image, truth + off)
+    nodes, report = refine_nodes(image, truth + off, SHEET, NAME_PLACES)
     apart = inner_error(nodes, truth)
     assert np.percentile(apart, 95) < 0.5
     assert report.applied
@@ -103,7 +97,7 @@ def test_more_than_half_a_square_is_followed_from_the_lead_names():
 def test_without_a_grid_nothing_moves(level):
     image = np.full((900, 1200, 3), level, np.uint8)
     start = 0.5 * LATTICE + 20
-    nodes, report = refine_nodes(image, start)
+    nodes, report = refine_nodes(image, start, SHEET, NAME_PLACES)
     assert np.array_equal(nodes, start)
     assert not report.applied
     assert not report.converged
@@ -113,7 +107,7 @@ def test_without_a_grid_nothing_moves(level):
 def test_noise_is_no_grid():
     image = np.random.default_rng(0).integers(0, 256, (1000, 1300, 3), dtype=np.uint8)
     start = 0.55 * LATTICE + 20
-    nodes, report = refine_nodes(image, start)
+    nodes, report = refine_nodes(image, start, SHEET, NAME_PLACES)
     assert not report.applied
     assert np.array_equal(nodes, start)
 
@@ -128,59 +122,14 @@ def test_lines_of_less_colour_than_the_paper_are_lines_in_either_direction(grey)
         line = stripes(along, PITCH, 2.0)[..., None]
         page = page * (1 - line) + line * ((150, 150, 150) if is_grey else (225, 155, 170))
     page += np.random.default_rng(0).normal(0, 25, page.shape[:2])[..., None]
-    nodes, report = refine_nodes(np.clip(page, 0, 255).astype(np.uint8), LATTICE + (4.0, -3.0))
+    nodes, report = refine_nodes(np.clip(page, 0, 255).astype(np.uint8), LATTICE + (4.0, -3.0), SHEET, NAME_PLACES)
     assert report.applied
     assert report.source == "chroma"  # grain is grey, so colour is clearer
     assert inner_error(nodes, LATTICE).max() < 1.0
 
 
-@pytest.mark.parametrize("shift", [(0.0, 0.0), (5.0, -7.0), (-12.25, 3.5)])
-def test_displacement_has_the_sign_of_the_lines(shift):
-    y, x = np.mgrid[:1700, :2200]
-    lines = np.maximum(stripes(x - shift[0], PITCH, 2), stripes(y - 7 - shift[1], PITCH, 2))
-    page = np.repeat((250 - 150 * lines).astype(np.uint8)[..., None], 3, axis=2)
-    displacement, confidence = measure_displacement(page)
-    assert np.abs(displacement - shift)[3:-3, 3:-3].max() < 0.15
-    assert confidence[3:-3, 3:-3].min() > 0.5
-
-
-class TestUnwrap:
-    j, i = np.mgrid[:44, :57].astype(float)
-    seeds = (j > 18) & (j < 30) & (i > 20) & (i < 30)
-
-    def wrap(self, values):
-        return (values + PITCH / 2) % PITCH - PITCH / 2
-
-    def test_a_slope_through_several_pitches(self):
-        truth = (self.j - 24) * 2.2 + (self.i - 25) * 1.5
-        quality = np.ones(truth.shape)
-        assert np.allclose(unwrap(self.wrap(truth), quality, PITCH, self.seeds), truth)
-
-    def test_goes_round_bad_nodes(self):
-        truth = (self.j - 24) * 2.2
-        wrapped, quality = self.wrap(truth), np.ones(truth.shape)
-        quality[8, 5:40] = 0
-        wrapped[8, 5:40] = 17
-        result = unwrap(wrapped, quality, PITCH, self.seeds)
-        assert np.isnan(result[8, 5:40]).all()
-        good = quality > 0
-        assert np.allclose(result[good], truth[good])
-
-    def test_regions_apart_stay_near_zero(self):
-        truth = np.where(self.i < 28, 3.0, 30.0)
-        quality = np.ones(truth.shape)
-        quality[:, 28] = 0
-        result = unwrap(self.wrap(truth), quality, PITCH, self.seeds)
-        assert np.allclose(result[:, :28], 3.0)
-        assert np.allclose(result[:, 29:], 30.0 - PITCH)
-
-
 @pytest.mark.parametrize("name", ["892067079", "91831581"])
-def test_clean_pages_lie_where_the_template_says(shared_data, name):
-    page = cv2.cvtColor(cv2.imread(str(shared_data / "pages" / f"{name}-0001.png")), cv2.COLOR_BGR2RGB)
-    displacement, _ = measure_displacement(page, sigma=60.0)
-    assert np.median(np.abs(displacement), axis=(0, 1)).max() < 0.3
-    assert np.abs(displacement.mean(axis=(0, 1))).max() < 0.3
-    _, report = refine_nodes(page, LATTICE)
+def test_clean_pages_lie_where_the_sheet_says(shared_data, name):
+    _, report = refine_nodes(clean_page(shared_data, name), LATTICE, SHEET, NAME_PLACES)
     assert report.converged
     assert np.median(report.moved_px) < 0.4

@@ -13,19 +13,22 @@ import numpy as np
 import pytest
 
 from cardioscan.backends.inference import Tensors
+from cardioscan.backends.specs import NAME_PLACES, RECTIFIER_WINDOW
 from cardioscan.evaluate.measure import compare
 from cardioscan.flatten.lattice import read_nodes, resolve_lattice
 from cardioscan.flatten.page_map import PageMap
+from cardioscan.flatten.window import window_matrix
 from cardioscan.imaging.geometry import dominant_orientation, jacobians, transform_points
-from cardioscan.locate import alignment
 from cardioscan.locate.homography import fit_homography
+from cardioscan.locate.names import as_probability, label_keypoints
 from cardioscan.locate.search import views
-from cardioscan.page.template import STANDARD_PAGE
-from cardioscan.pipeline import Digitizer, DigitizerOptions
+from cardioscan.page.reference import REFERENCE_PAGE
+from cardioscan.pipeline import Digitizer
 from cardioscan.synthesis.dataset import RenderedPage, render_page
 from cardioscan.synthesis.simulator import SimulatedSignals
 from cardioscan.synthesis.views import label_map, lattice_truth
 
+SHEET = REFERENCE_PAGE.sheet
 SIGNALS = SimulatedSignals(16, seed=77)
 MIDDLE = np.array([[1100.0, 850.0]])
 
@@ -45,9 +48,9 @@ class TrueMaps:
                 view.matrix,
                 int(dominant_orientation(jacobians(view.matrix @ rendered.geometry.homography, MIDDLE)[0][0])),
             )
-            for view in views(rendered.image, "never", True)
+            for view in views(rendered.image)
         ]
-        self.to_aligned = np.eye(3)
+        self.to_window = np.eye(3)
         self.lattice: dict[str, np.ndarray] = {}
 
     def model_versions(self) -> dict[str, tuple[str, str]]:
@@ -62,18 +65,16 @@ class TrueMaps:
     def label_detector(self) -> dict[str, Any]:
         to_canvas, orientation = self.views[self.looks]
         self.looks += 1
-        labels, _ = label_map(STANDARD_PAGE, self.rendered.geometry.after(to_canvas), (1440, 1152))
+        labels, _ = label_map(NAME_PLACES, self.rendered.geometry.after(to_canvas), (1440, 1152))
         if orientation != 0:
             labels = np.zeros_like(labels)
         else:
-            found = fit_homography(alignment.label_keypoints(alignment.as_probability(classes(labels)[0])))
-            self.to_aligned = alignment.aligned_matrix(found.to_image(to_canvas))
-        return {"label_probability": classes(labels), "orientation_probability": np.eye(8, dtype=np.float32)[:1]}
+            found = fit_homography(label_keypoints(as_probability(classes(labels)[0])), NAME_PLACES)
+            self.to_window = window_matrix(found.to_image(to_canvas), RECTIFIER_WINDOW)
+        return {"label_probability": classes(labels)}
 
     def grid_rectifier(self) -> dict[str, Any]:
-        points, _, offsets, lattice, labels, _, _ = lattice_truth(
-            STANDARD_PAGE, self.rendered.geometry.after(self.to_aligned)
-        )
+        points, _, offsets, lattice, labels, _, _ = lattice_truth(SHEET, self.rendered.geometry.after(self.to_window))
         self.lattice = {
             "point_probability": (points * 255)[None],
             "point_offset": offsets[None],
@@ -84,8 +85,9 @@ class TrueMaps:
 
     def waveform_extractor(self) -> dict[str, Any]:
         names = ("point_probability", "point_offset", "lattice_coordinate")
-        nodes = resolve_lattice(read_nodes(*(self.lattice[name][0] for name in names))).nodes
-        maps = PageMap.of(transform_points(np.linalg.inv(self.to_aligned), nodes)).dense()
+        seen = read_nodes(*(self.lattice[name][0] for name in names))
+        nodes = resolve_lattice(seen, RECTIFIER_WINDOW, NAME_PLACES).nodes
+        maps = PageMap.of(transform_points(np.linalg.inv(self.to_window), nodes), SHEET).dense()
         page = self.rendered.geometry.to_page(np.stack(maps, axis=-1)[::4, ::4]).astype(np.float32)
         full = cv2.warpAffine(
             page, np.diag([0.25, 0.25, 1])[:2], (2200, 1700), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
@@ -95,10 +97,9 @@ class TrueMaps:
 
 
 def digitized(rendered: RenderedPage) -> tuple[Any, float, float]:
-    options = DigitizerOptions(flip_tta="never", phase_refinement="never")
-    details = Digitizer(TrueMaps(rendered), options).digitize_with_details(rendered.image)
+    details = Digitizer(TrueMaps(rendered)).digitize_with_details(rendered.image)
     assert details.record.outcome == "digitized", details.record.reasons
-    truth = rendered.geometry.to_image(STANDARD_PAGE.lattice())
+    truth = rendered.geometry.to_image(SHEET.lattice())
     inner = np.linalg.norm(details.lattice - truth, axis=-1)[14:, 2:-2]
     score = compare(np.array(details.record.signals), rendered.page.printed_signals())
     return details, float(np.percentile(inner, 95)), score.snr_db
