@@ -7,7 +7,7 @@ python -m benchmarks.confidence -n 10 --fit       # fit it anew, for new network
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -19,9 +19,10 @@ from rich.progress import track
 from benchmarks.accuracy import Page, photographs, rendered_pages
 from benchmarks.common import ROOT, data_option, report, signals_of
 from cardioscan import Digitizer, DigitizerOptions
+from cardioscan.arrays import Floats
 from cardioscan.evaluate.measure import compare
 from cardioscan.page.leads import LEADS
-from cardioscan.postprocess.confidence import GOOD_DB, calibration_table, fit_logistic, released_model
+from cardioscan.postprocess.confidence import FEATURES, GOOD_DB, LogisticModel, released_model
 from cardioscan.synthesis.recipes import RECIPES
 
 FIT_SEED, MEASURE_SEED = 7, 11
@@ -45,6 +46,48 @@ def leads_of(digitizer: Digitizer, pages: Iterator[Page], total: int, title: str
                 good.append(score.leads[lead].snr_db >= GOOD_DB)
                 page_confidence.append(details.page_confidence)
     return np.array(features), np.array(good, bool), np.array(page_confidence)
+
+
+def fit_logistic(features: Floats, good: NDArray[np.bool_], ridge: float = 3.0) -> LogisticModel:
+    """Fit the model by penalised maximum likelihood (Newton's method).
+
+    Args:
+        features: (n, k), finite.
+        good: (n,) whether each lead was read to 15 dB.
+        ridge: weight of the squared weights of the standardised features.
+    """
+    mean, scale = features.mean(axis=0), features.std(axis=0) + 1e-6
+    design = np.column_stack([np.clip((features - mean) / scale, -3, 3), np.ones(len(features))])
+    penalty = np.diag([ridge] * features.shape[1] + [0.0])
+    weights = np.zeros(design.shape[1])
+    for _ in range(30):
+        chance = 1 / (1 + np.exp(-design @ weights))
+        gradient = design.T @ (chance - good) + penalty @ weights
+        curvature = (design * (chance * (1 - chance))[:, None]).T @ design + penalty
+        weights = weights - np.linalg.solve(curvature + 1e-6 * np.eye(len(weights)), gradient)
+
+    def rounded(values: Floats) -> list[float]:
+        return [round(float(value), 5) for value in values]
+
+    return LogisticModel(FEATURES, rounded(mean), rounded(scale), rounded(weights[:-1]), round(float(weights[-1]), 5))
+
+
+def calibration_table(confidence: Floats, good: NDArray[np.bool_], edges: Sequence[float]) -> list[Mapping[str, float]]:
+    """Per bin of confidence: how many leads, their mean confidence, and the share that was good."""
+    rows: list[Mapping[str, float]] = []
+    for low, high in zip(edges[:-1], edges[1:], strict=True):
+        inside = (confidence >= low) & ((confidence < high) | (high >= 1))
+        if inside.any():
+            rows.append(
+                {
+                    "from": low,
+                    "to": high,
+                    "leads": int(inside.sum()),
+                    "confidence": float(confidence[inside].mean()),
+                    "good": float(good[inside].mean()),
+                }
+            )
+    return rows
 
 
 @click.command()

@@ -1,4 +1,4 @@
-"""Whether pictures that are no standard 12-lead page are refused: the kinds of ``cardioscan.synthesis.distractors``.
+"""Whether pictures that are no standard 12-lead page are refused: the kinds of ``benchmarks.refusal_set``.
 
 python -m benchmarks.refusals -n 60
 """
@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from benchmarks.accuracy import mean_confidence
 from benchmarks.common import report
+from benchmarks.refusal_set import DISTRACTORS
 from cardioscan import Digitizer, DigitizerOptions, EcgRecord, Outcome
-from cardioscan.synthesis.distractors import DISTRACTORS
 
 Row = dict[str, object]
 

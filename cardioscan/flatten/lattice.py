@@ -19,7 +19,7 @@ from scipy.spatial import cKDTree
 from cardioscan.arrays import Floats
 from cardioscan.backends.specs import NamePlaces, RectifierWindow
 from cardioscan.errors import RefusalCode, StageError
-from cardioscan.imaging.geometry import median_of_known, sample_bilinear, transform_points
+from cardioscan.imaging.geometry import median_of_known, sample_bilinear
 from cardioscan.imaging.surfaces import robust_lattice, smooth_lattice
 from cardioscan.locate.names import LabelKeypoints
 
@@ -127,31 +127,19 @@ def _strongest(points: Floats, scores: Floats, distance: float) -> NDArray[np.in
 
 @dataclass(frozen=True, eq=False)
 class Lattice:
-    """The page's 5 mm lattice in the aligned frame.
+    """The page's 5 mm lattice in the rectifier's window.
 
     Attributes:
         nodes: (n_horizontal_lines, n_vertical_lines, 2) float64, (x, y) px, every node.
         observed: same lattice, bool: seen (True) or filled in (False).
         residual_rms_px: root mean square distance of the seen crossings from the surface, px.
-        residual_p95_px: its 95th percentile.
-        n_detections: crossings that came in.
-        n_outliers: crossings that fit nowhere.
-        index_agreement: share of the seen crossings whose own line numbers round to the node they were given.
         score: 0..1: share of the nodes seen, times the share of crossings that fit.
     """
 
     nodes: Floats
     observed: NDArray[np.bool_]
     residual_rms_px: float
-    residual_p95_px: float
-    n_detections: int
-    n_outliers: int
-    index_agreement: float
     score: float
-
-    def to_image(self, image_to_aligned: Floats) -> Floats:
-        """The nodes in px of the original picture, given the matrix that warped it into the aligned frame."""
-        return transform_points(np.linalg.inv(image_to_aligned), self.nodes)
 
 
 def resolve_lattice(
@@ -204,19 +192,9 @@ def resolve_lattice(
     )
     nodes = nominal + surface + fine
     residual = np.linalg.norm(detections.points[place[observed]] - nodes[observed], axis=1)
-    truth = np.argwhere(observed)[:, ::-1]
-    agreement = np.all(np.rint(detections.coordinates[place[observed]]) == truth, axis=1)
     fitting = float(observed.sum()) / len(detections)
-    return Lattice(
-        nodes=nodes,
-        observed=observed,
-        residual_rms_px=float(np.sqrt(np.mean(residual**2))),
-        residual_p95_px=float(np.percentile(residual, 95)),
-        n_detections=len(detections),
-        n_outliers=len(detections) - int(observed.sum()),
-        index_agreement=float(np.mean(agreement)),
-        score=float(np.clip(observed.mean() * fitting, 0, 1)),
-    )
+    score = float(np.clip(observed.mean() * fitting, 0, 1))
+    return Lattice(nodes, observed, float(np.sqrt(np.mean(residual**2))), score)
 
 
 def _no_grid(what: str) -> StageError:
@@ -352,15 +330,15 @@ def _place(index: NDArray[np.int64], scores: Floats, shape: tuple[int, ...]) -> 
 
 def _adopt(place: NDArray[np.int64], expected: Floats, points: Floats, reach: float) -> NDArray[np.int64]:
     """Give each empty node the free crossing within ``reach`` px of where the surface expects it, if there is one."""
-    free = np.setdiff1d(np.arange(len(points)), place[place >= 0])
+    free_crossings = np.setdiff1d(np.arange(len(points)), place[place >= 0])
     rows, columns = np.nonzero(place < 0)
-    if len(free) == 0 or len(rows) == 0:
+    if len(free_crossings) == 0 or len(rows) == 0:
         return place
-    distance, node = cKDTree(expected[rows, columns]).query(points[free])
+    distance, node = cKDTree(expected[rows, columns]).query(points[free_crossings])
     order = np.argsort(-distance, kind="stable")
     order = order[distance[order] <= reach]
     place = place.copy()
-    place[rows[node[order]], columns[node[order]]] = free[order]
+    place[rows[node[order]], columns[node[order]]] = free_crossings[order]
     return place
 
 

@@ -1,10 +1,4 @@
-"""Stage 1: from the grid rectifier's maps to a flat page, sampled once from the original picture.
-
-1. :func:`read_nodes` reads the crossings of the printed 5 mm lines from the maps, in the aligned frame.
-2. :func:`resolve_lattice` says which crossing each one is, all together, drops the false and fills in the missing.
-3. :class:`PageMap` runs a bicubic spline through the lattice, now in px of the original picture, and
-   :func:`rectify` samples the picture through it.
-"""
+"""Where each pixel of the flat page lies in the picture, and the picture made ready to be sampled there, once."""
 
 from __future__ import annotations
 
@@ -14,24 +8,13 @@ from typing import Final
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from cardioscan.arrays import FloatMap, Floats, Image
-from cardioscan.flatten.lattice import Lattice, NodeDetections, read_nodes, resolve_lattice
 from cardioscan.imaging.geometry import sampling_blur, spline_matrix
 from cardioscan.imaging.warping import SmoothMap
 from cardioscan.page.sheet import Sheet
 
-__all__ = [
-    "Lattice",
-    "NodeDetections",
-    "PageMap",
-    "read_nodes",
-    "rectify",
-    "resolve_lattice",
-    "soften",
-]
-
+__all__ = ["PageMap", "soften"]
 
 _CELL_PX: Final = 4
 _BILINEAR_VARIANCE: Final = 1 / 6
@@ -75,20 +58,6 @@ def _cell_matrix(n_knots: int, start: float, pitch: float, pixels: int, cell: in
     before = (cell + 1) / 2 * step
     cells = -(-pixels // cell) + 2
     return spline_matrix(n_knots, start + before, pitch, cells * cell * step, cell * step).astype(np.float32)
-
-
-def rectify(image: Image, page_map: PageMap, fill: int = 255) -> tuple[Image, NDArray[np.bool_]]:
-    """Sample the original picture once into the flat page: ``soften``, ``sample``.
-
-    Args:
-        image: (H, W, 3) uint8.
-        page_map: of the lattice.
-        fill: grey level outside the picture.
-
-    Returns:
-        The page (h, w, 3) uint8, and (h, w) bool: True where it comes from the picture.
-    """
-    return page_map.sample(soften(image, page_map), fill=fill), page_map.inside(image.shape)
 
 
 def soften(image: Image, page_map: PageMap) -> Image:

@@ -58,9 +58,8 @@ _ANCHOR_WEIGHT: Final = 0.002
 
 @dataclass(frozen=True)
 class PhaseRound:
-    """One round: window (px), and the median and 95th percentile of the node moves (px, confident nodes)."""
+    """One round: the median and 95th percentile of the node moves (px, clear nodes)."""
 
-    sigma_px: float
     median_px: float
     p95_px: float
 
@@ -160,7 +159,7 @@ def refine_nodes(
             break
         move = _plausible_moves(wrapped, clarity, sheet.pitch, names)
         size = np.linalg.norm(move, axis=-1)[weakest > _CLEAR]
-        now = PhaseRound(sigma, float(np.median(size)), float(np.percentile(size, 95)))
+        now = PhaseRound(float(np.median(size)), float(np.percentile(size, 95)))
         if done and now.median_px > 2 and now.median_px > 1.5 * done[-1].median_px:
             break  # it runs away: what was reached before is kept
         done.append(now)

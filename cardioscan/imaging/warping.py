@@ -72,14 +72,15 @@ class SmoothMap:
         whole = _Tile(0, self.rows, 0, self.columns, self.cell)
         return whole.enlarged(whole.cells(self.x)), whole.enlarged(whole.cells(self.y))
 
-    def _tiles(self, first: int, last: int) -> Iterator[_Tile]:
-        """Tiles of the page's columns from ``first`` to before ``last``."""
+    def _tiles(self) -> Iterator[_Tile]:
+        """The page in tiles."""
         side = _TILE_PX // self.cell * self.cell
         for top in range(0, self.rows, side):
-            for left in range(first, last, _TILE_PX):
-                yield _Tile(top, min(top + side, self.rows), left, min(left + _TILE_PX, last), self.cell)
+            for left in range(0, self.columns, _TILE_PX):
+                bottom, right = min(top + side, self.rows), min(left + _TILE_PX, self.columns)
+                yield _Tile(top, bottom, left, right, self.cell)
 
-    def sample(self, image: Image, fill: int | None = 255, columns: slice = slice(None)) -> Image:
+    def sample(self, image: Image, fill: int | None = 255) -> Image:
         """Sample the page from a picture by bilinear interpolation.
 
         Args:
@@ -88,19 +89,18 @@ class SmoothMap:
             columns: columns of the page to sample; the step is ignored.
 
         Returns:
-            (rows, n, 3) uint8.
+            (rows, columns, 3) uint8.
         """
-        first, last, _ = columns.indices(self.columns)
-        page = np.empty((self.rows, last - first, 3), np.uint8)
+        page = np.empty((self.rows, self.columns, 3), np.uint8)
         border = cv2.BORDER_REPLICATE if fill is None else cv2.BORDER_CONSTANT
-        for tile in self._tiles(first, last):
+        for tile in self._tiles():
             x, y = tile.cells(self.x), tile.cells(self.y)
             # A place outside this part is outside the picture too, on the same side, so the border is the same.
             across, down = _interpolation_range(x, image.shape[1]), _interpolation_range(y, image.shape[0])
             near = cv2.cvtColor(image[down, across], cv2.COLOR_RGB2RGBA)
             maps = tile.enlarged(x - np.float32(across.start)), tile.enlarged(y - np.float32(down.start))
             seen = cv2.remap(near, *maps, cv2.INTER_LINEAR, borderMode=border, borderValue=(fill or 0,) * 4)
-            part = page[tile.top : tile.bottom, tile.left - first : tile.right - first]
+            part = page[tile.top : tile.bottom, tile.left : tile.right]
             cv2.cvtColor(seen, cv2.COLOR_RGBA2RGB, dst=part)
         return page
 
@@ -110,7 +110,7 @@ class SmoothMap:
         # Distance, px, from the nearest side of the picture, positive inside; bilinear in the cells, as the map is.
         margin = np.minimum(np.minimum(self.x + rim, high_x - self.x), np.minimum(self.y + rim, high_y - self.y))
         found = np.ones((self.rows, self.columns), bool)
-        for tile in self._tiles(0, self.columns):
+        for tile in self._tiles():
             near = tile.cells(margin)
             if near.min() < 0:
                 found[tile.top : tile.bottom, tile.left : tile.right] = tile.enlarged(near) >= 0

@@ -25,11 +25,9 @@ from cardioscan.page.layout import Layout
 from cardioscan.page.leads import LEAD_INDEX, LEADS, SAMPLING_RATE_HZ
 
 __all__ = [
-    "calibration_table",
     "FEATURES",
     "GOOD_DB",
     "LogisticModel",
-    "fit_logistic",
     "lead_features",
     "page_noise_mv",
     "released_model",
@@ -197,48 +195,6 @@ def spread(clarity: NDArray[np.floating], mean: float) -> NDArray[np.float32]:
     result = np.zeros(values.shape, np.float32)
     result[read] = np.clip(np.exp(logs * np.exp((low + high) / 2)), 1e-4, 1)
     return result
-
-
-def fit_logistic(features: Floats, good: NDArray[np.bool_], ridge: float = 3.0) -> LogisticModel:
-    """Fit the model by penalised maximum likelihood (Newton's method).
-
-    Args:
-        features: (n, k), finite.
-        good: (n,) whether each lead was read to 15 dB.
-        ridge: weight of the squared weights of the standardised features.
-    """
-    mean, scale = features.mean(axis=0), features.std(axis=0) + _EPSILON
-    design = np.column_stack([np.clip((features - mean) / scale, -3, 3), np.ones(len(features))])
-    penalty = np.diag([ridge] * features.shape[1] + [0.0])
-    weights = np.zeros(design.shape[1])
-    for _ in range(30):
-        chance = 1 / (1 + np.exp(-design @ weights))
-        gradient = design.T @ (chance - good) + penalty @ weights
-        curvature = (design * (chance * (1 - chance))[:, None]).T @ design + penalty
-        weights = weights - np.linalg.solve(curvature + _EPSILON * np.eye(len(weights)), gradient)
-
-    def rounded(values: Floats) -> list[float]:
-        return [round(float(value), 5) for value in values]
-
-    return LogisticModel(FEATURES, rounded(mean), rounded(scale), rounded(weights[:-1]), round(float(weights[-1]), 5))
-
-
-def calibration_table(confidence: Floats, good: NDArray[np.bool_], edges: Sequence[float]) -> list[Mapping[str, float]]:
-    """Per bin of confidence: how many leads, their mean confidence, and the share that was good."""
-    rows: list[Mapping[str, float]] = []
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
-        inside = (confidence >= low) & ((confidence < high) | (high >= 1))
-        if inside.any():
-            rows.append(
-                {
-                    "from": low,
-                    "to": high,
-                    "leads": int(inside.sum()),
-                    "confidence": float(confidence[inside].mean()),
-                    "good": float(good[inside].mean()),
-                }
-            )
-    return rows
 
 
 def _inner(values: Floats) -> Floats:

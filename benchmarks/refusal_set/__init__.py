@@ -13,9 +13,8 @@ from typing import Final
 
 from numpy.random import Generator
 
+from benchmarks.refusal_set import pages, pictures
 from cardioscan.arrays import Image
-from cardioscan.synthesis import distractor_pages as pages
-from cardioscan.synthesis import distractor_pictures as pictures
 
 Distractor = Callable[[Generator], Image]
 

@@ -9,11 +9,8 @@ import cv2
 import numpy as np
 from numpy.random import Generator
 
-from cardioscan.arrays import Image
-from cardioscan.page.leads import LEADS
-from cardioscan.synthesis.capture import desk
-from cardioscan.synthesis.distractor_captures import capture_sheet, degrade_picture
-from cardioscan.synthesis.drawing import (
+from benchmarks.refusal_set.captures import capture_sheet, degrade_picture
+from benchmarks.refusal_set.drawing import (
     FONTS,
     blank_sheet,
     draw_axes,
@@ -32,6 +29,9 @@ from cardioscan.synthesis.drawing import (
     write,
     write_paragraphs,
 )
+from cardioscan.arrays import Image
+from cardioscan.page.leads import LEADS
+from cardioscan.synthesis.capture import desk
 from cardioscan.synthesis.photometry import smooth_noise
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from benchmarks.refusal_set import DISTRACTORS
 from cardioscan import Digitizer
-from cardioscan.synthesis.distractors import DISTRACTORS
 
 CODES = {"image_too_small", "no_labels_found", "alignment_failed", "grid_not_found", "trace_not_found"}
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from benchmarks.refusal_set import DISTRACTORS
 from cardioscan.page.reference import REFERENCE_PAGE
-from cardioscan.synthesis.distractors import DISTRACTORS
 
 
 @pytest.mark.parametrize("kind", DISTRACTORS)

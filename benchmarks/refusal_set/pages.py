@@ -12,12 +12,12 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
+from benchmarks.refusal_set.captures import capture_page
 from cardioscan.arrays import Image
 from cardioscan.page.catalogue import find_layout
 from cardioscan.page.read_page import PrintedName, Segment
 from cardioscan.page.reference import REFERENCE_PAGE
 from cardioscan.page.sheet import PITCH_PX
-from cardioscan.synthesis.distractor_captures import capture_page
 from cardioscan.synthesis.flat import FlatPage, lay_out
 from cardioscan.synthesis.simulator import SimulatedSignals
 from cardioscan.synthesis.style import random_style, without_grid

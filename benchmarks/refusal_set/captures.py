@@ -12,10 +12,10 @@ import cv2
 import numpy as np
 from numpy.random import Generator
 
+from benchmarks.refusal_set.drawing import to_bytes
 from cardioscan.arrays import Image
 from cardioscan.page.reference import REFERENCE_PAGE
 from cardioscan.synthesis.capture import CaptureGeometry, bend_paper, desk, photograph, view_homography
-from cardioscan.synthesis.drawing import to_bytes
 from cardioscan.synthesis.flat import FlatPage
 from cardioscan.synthesis.recipes import RECIPES, degrade
 
