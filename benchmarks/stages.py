@@ -105,15 +105,15 @@ def stage_records(digitizer: Digitizer, rendered: RenderedPage) -> tuple[dict[st
     flat = true_lattice(aligned, rendered)
     records = {
         "as is": as_is.record,
-        "true alignment": _record_from(aligned, digitizer.backend, digitizer.options),
-        "true lattice": _record_from(flat, digitizer.backend, digitizer.options),
+        "true alignment": record_from(aligned, digitizer.backend, digitizer.options),
+        "true lattice": record_from(flat, digitizer.backend, digitizer.options),
         "true coverage": as_is.record,
-        "both": _record_from(flat, KnownCoverage(true_coverage(rendered, flat.nodes)), digitizer.options),
+        "both": record_from(flat, KnownCoverage(true_coverage(rendered, flat.nodes)), digitizer.options),
     }
     if as_is.lattice is not None:
         held = flatten_by(aligned, flat.sheet, FirstLattice(as_is.lattice, 1.0, 1.0, {}), 0)
         known = KnownCoverage(true_coverage(rendered, as_is.lattice))
-        records["true coverage"] = _record_from(held, known, digitizer.options)
+        records["true coverage"] = record_from(held, known, digitizer.options)
     return records, as_is.lattice
 
 
@@ -131,7 +131,7 @@ def true_lattice(located: Located, rendered: RenderedPage) -> Flattened:
     return flatten_by(located, sheet, FirstLattice(rendered.geometry.to_image(sheet.lattice()), 1.0, 1.0, {}), 0)
 
 
-def _record_from(stage: Stage, backend: InferenceBackend, options: DigitizerOptions) -> EcgRecord:
+def record_from(stage: Stage, backend: InferenceBackend, options: DigitizerOptions) -> EcgRecord:
     """Take a page from one stage on to its record; a page that a stage refuses gives the refused record."""
     try:
         *_, done = onward(stage, backend, options, Stopwatch())

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cardioscan.arrays import Mask
+from cardioscan.arrays import Floats
 from cardioscan.backends.specs import NAME_PLACES
 from cardioscan.errors import CardioscanError, MissingDependencyError
 from cardioscan.page.catalogue import find_layout
@@ -45,7 +45,7 @@ _COLOURS: Final = (
 
 def sheet_size_mm(layout: Layout, scale: Scale) -> tuple[float, float]:
     """Width and height of the sheet that :func:`plot_record` draws, mm of paper."""
-    return _LEFT_MM + scale.speed_mm_per_s * layout.seconds + 3.0, _ROW_MM * layout.n_rows + 10.0
+    return _LEFT_MM + scale.speed_mm_per_s * layout.width_s + 3.0, _ROW_MM * layout.n_rows + 10.0
 
 
 def plot_record(record: EcgRecord, ax: Axes | None = None) -> Figure:
@@ -83,21 +83,19 @@ def plot_record(record: EcgRecord, ax: Axes | None = None) -> Figure:
             color="black",
             linewidth=0.7,
         )
-    time = record.time_s
-    for cell, shown in _shown(layout):
+    for cell, shown, x in _shown(layout, speed):
         # A hole in the signal is NaN, and matplotlib draws nothing there.
         axes.plot(
-            _LEFT_MM + speed * time[shown],
+            x,
             zero[cell.row] - gain * cell.sign * record.lead(cell.lead)[shown],
             color="black",
             linewidth=0.7,
             solid_joinstyle="round",
             gid=f"{cell.lead}-{cell.row}",
         )
-        x = _LEFT_MM + speed * cell.t_start
-        axes.text(x + 1, zero[cell.row] - _MV_SPACE, cell.label, fontsize=8, weight="bold")
-        if cell.t_start > 0:
-            axes.vlines(x, zero[cell.row] - 3, zero[cell.row] + 3, color="black", linewidth=0.5)
+        axes.text(x[0] + 1, zero[cell.row] - _MV_SPACE, cell.label, fontsize=8, weight="bold")
+        if cell.column > 0:
+            axes.vlines(x[0], zero[cell.row] - 3, zero[cell.row] + 3, color="black", linewidth=0.5)
     axes.text(2, 5, _headline(record), fontsize=8, va="center")
     axes.text(width - 2, 5, f"{speed:g} mm/s   {gain:g} mm/mV", fontsize=8, va="center", ha="right")
     figure: Figure = axes.get_figure(root=True)  # type: ignore[assignment]
@@ -132,20 +130,17 @@ def plot_comparison(
     axes.vlines(np.arange(_LEFT_MM, width, 5.0), 0, height, color="#dddddd", linewidth=0.4, zorder=0)
     axes.hlines(np.arange(0, height, 5.0), 0, width, color="#dddddd", linewidth=0.4, zorder=0)
     zero = _zero_mm(layout)
-    time = np.arange(RECORD_SAMPLES) / SAMPLING_RATE_HZ
-    for cell, shown in _shown(layout):
-        x = _LEFT_MM + scale.speed_mm_per_s * time[shown]
+    for cell, shown, x in _shown(layout, scale.speed_mm_per_s):
         for what, signals, colour, line_width in (("truth", truth, _TRUE, 2.2), ("digitized", predicted, _READ, 0.8)):
             y = zero[cell.row] - scale.gain_mm_per_mv * cell.sign * signals[LEAD_INDEX[cell.lead]][shown]
             axes.plot(x, y, color=colour, linewidth=line_width, gid=f"{what}-{cell.lead}-{cell.row}")
-        place = _LEFT_MM + scale.speed_mm_per_s * cell.t_start
         note = (notes or {}).get(cell.lead, "")
         axes.text(
-            place + 1, zero[cell.row] - _MV_SPACE, f"{cell.label}   {note}".rstrip(), fontsize=8, zorder=3,
+            x[0] + 1, zero[cell.row] - _MV_SPACE, f"{cell.label}   {note}".rstrip(), fontsize=8, zorder=3,
             bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.8},
         )  # fmt: skip
-        if cell.t_start > 0:
-            axes.vlines(place, zero[cell.row] - 3, zero[cell.row] + 3, color="black", linewidth=0.5)
+        if cell.column > 0:
+            axes.vlines(x[0], zero[cell.row] - 3, zero[cell.row] + 3, color="black", linewidth=0.5)
     axes.text(2, 4, "truth", fontsize=8, va="center", color="#8a5200", weight="bold")
     axes.text(16, 4, "digitized", fontsize=8, va="center", color=_READ, weight="bold")
     squares = f"squares: {5 / scale.speed_mm_per_s:g} s, {5 / scale.gain_mm_per_mv:g} mV"
@@ -166,12 +161,13 @@ def _zero_mm(layout: Layout) -> list[float]:
     return [10.0 + _ROW_MM * (row + 0.5) for row in range(layout.n_rows)]
 
 
-def _shown(layout: Layout) -> Iterator[tuple[Cell, Mask]]:
-    """Every cell, with (5000,) bool: the samples from its own time to that of the next one in its row."""
-    time = np.arange(RECORD_SAMPLES) / SAMPLING_RATE_HZ
+def _shown(layout: Layout, speed: float) -> Iterator[tuple[Cell, slice, Floats]]:
+    """Every cell with its samples of the record and their x, mm; cells of a row stand side by side."""
     for cell in layout.cells:
-        following = [other.t_start for other in layout.row(cell.row) if other.t_start > cell.t_start]
-        yield cell, (time >= cell.t_start) & (time < min(following, default=layout.seconds))
+        first = round(cell.t_start * SAMPLING_RATE_HZ)
+        shown = slice(first, min(first + round(cell.seconds * SAMPLING_RATE_HZ), RECORD_SAMPLES))
+        seconds = np.arange(shown.stop - shown.start) / SAMPLING_RATE_HZ
+        yield cell, shown, _LEFT_MM + speed * (layout.left_s(cell) + seconds)
 
 
 def _headline(record: EcgRecord) -> str:

@@ -181,6 +181,8 @@ class EcgRecord:
             raise InvalidRecordError("a digitized record needs at least one finite sample; refuse the page instead")
         if self.source_category is not None and not _CATEGORY.fullmatch(self.source_category):
             raise InvalidRecordError(f"source_category must be four digits, not {self.source_category!r}")
+        if not isinstance(self.layout, (Layout, type(None))):
+            raise InvalidRecordError(f"layout must be a Layout or None, not {type(self.layout).__name__}")
         rate = self.heart_rate_bpm
         if rate is not None and not (math.isfinite(rate) and rate > 0):
             raise InvalidRecordError(f"heart_rate_bpm must be positive or None, not {rate!r}")

@@ -64,9 +64,11 @@ def walk(
         with stopwatch("preprocessing"):
             other = preprocess(image, category)
     if other is not None:
-        flattened = _better(image, other, backend, options, corners, stopwatch)
-        yield flattened
-        yield from onward(flattened, backend, options, stopwatch)
+        better: Stage | None = None
+        for better in _better(image, other, backend, options, corners, stopwatch):
+            yield better
+        assert isinstance(better, Flattened)
+        yield from onward(better, backend, options, stopwatch)
         return
     with stopwatch("alignment"):
         located = locate(image, backend, NAME_PLACES, corners)
@@ -103,22 +105,26 @@ def _better(
     options: DigitizerOptions,
     corners: Floats | None,
     stopwatch: Stopwatch,
-) -> Flattened:
-    """The flat page of that of two pictures on which more lead names agree and more of the lattice is seen."""
+) -> Iterator[Located | Flattened]:
+    """The first two results of that of two pictures on which more lead names agree and more of the lattice is seen."""
     found: list[Flattened] = []
+    located: list[Located] = []
     troubles: list[PageRefusedError] = []
     for candidate in (image, other):
         try:
             with stopwatch("alignment"):
-                located = locate(candidate, backend, NAME_PLACES, corners)
-            flattened = next(onward(located, backend, options, stopwatch))
+                located.append(locate(candidate, backend, NAME_PLACES, corners))
+            flattened = next(onward(located[-1], backend, options, stopwatch))
             assert isinstance(flattened, Flattened)
             found.append(flattened)
         except PageRefusedError as trouble:
             troubles.append(trouble)
     if not found:
+        yield from located[:1]
         raise troubles[0]
-    return max(found, key=lambda flat: len(flat.located.names) / len(NAME_PLACES.classes) + flat.lattice_score)
+    best = max(found, key=lambda flat: len(flat.located.names) / len(NAME_PLACES.classes) + flat.lattice_score)
+    yield best.located
+    yield best
 
 
 def digitize_page(

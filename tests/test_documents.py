@@ -20,7 +20,7 @@ import pytest
 from click.testing import CliRunner
 
 from cardioscan.backends.specs import SPECS, find_model_file
-from cardioscan.formats import format_names, read_signals
+from cardioscan.formats import format_names, read_signals, write_record
 from cardioscan_client.cli import main
 from tests.document_blocks import (
     BLOCKS,
@@ -167,7 +167,7 @@ def test_documents_run(document: str, folder: Path) -> None:
     if document == "docs/formats.md":
         namespace["cardioscan"] = importlib.import_module("cardioscan")
         record = namespace["cardioscan"].Digitizer().digitize("page.jpg")
-        record.write("out", format_names())
+        write_record(record, "out", format_names())
     for block in (block for block in BLOCKS if block.document == document):
         if block.language == "sh":
             for line in shell_lines(block.text):

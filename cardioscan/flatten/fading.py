@@ -24,15 +24,15 @@ from cardioscan.page.sheet import Sheet
 __all__ = ["fade_lines"]
 
 
-_HALF_PX: Final = 2
+_LINE_HALF_WIDTH_PX: Final = 2
 """A line, blurred as in a photograph, is so many pixels wide to either side of its middle."""
-_BESIDE_PX: Final = 4
+_PAPER_DISTANCE_PX: Final = 4
 """The paper is looked at so far to either side: halfway to the next thin line."""
-_ALONG_PX: Final = 394
+_WINDOW_PX: Final = 394
 """Ten squares: the window along a line whose median counts."""
-_EVERY: Final = 5
+_SAMPLE_STEP_PX: Final = 5
 """So many pixels along a line are one reading of its median, for neighbours say much the same."""
-_AT_MOST: Final = 1.5
+_MAX_RELATIVE_DEFICIT: Final = 1.5
 """A line takes at most so many times what the page's lines take there (median)."""
 
 
@@ -75,12 +75,12 @@ def _given_back(page: Image, lines: Floats, share: float) -> Image:
         share: 0 to 1.
     """
     places = np.round(lines).astype(int)
-    places = places[(places >= _BESIDE_PX) & (places < page.shape[1] - _BESIDE_PX)]
+    places = places[(places >= _PAPER_DISTANCE_PX) & (places < page.shape[1] - _PAPER_DISTANCE_PX)]
     if share == 0 or not places.size:
         return np.zeros((1, page.shape[1], 3), np.uint8)
     deficit = _deficit(page, places)
     back = np.zeros((len(deficit), page.shape[1], 3), np.uint8)
-    columns = (places[:, None] + np.arange(-_HALF_PX, _HALF_PX + 1)).ravel()
+    columns = (places[:, None] + np.arange(-_LINE_HALF_WIDTH_PX, _LINE_HALF_WIDTH_PX + 1)).ravel()
     back[:, columns] = (share * deficit + 0.5).astype(np.uint8).reshape(len(deficit), -1, 3)
     return back
 
@@ -96,16 +96,18 @@ def _deficit(page: Image, places: NDArray[np.int_]) -> FloatMap:
         (windows, n, 5, 3) float32, 0 or more, by the column's offset from its line, -2 to 2 px; windows divide the
         height evenly.
     """
-    windows = max(1, round(page.shape[0] / _ALONG_PX))
+    windows = max(1, round(page.shape[0] / _WINDOW_PX))
     bounds = np.linspace(0, page.shape[0], windows + 1).round().astype(int)
-    offsets = np.array([-_BESIDE_PX, *range(-_HALF_PX, _HALF_PX + 1), _BESIDE_PX])
+    offsets = np.array([-_PAPER_DISTANCE_PX, *range(-_LINE_HALF_WIDTH_PX, _LINE_HALF_WIDTH_PX + 1), _PAPER_DISTANCE_PX])
     columns = (places[:, None] + offsets).ravel()
     typical = np.empty((windows, len(places), len(offsets), 3), np.float32)
     for window, (first, last) in enumerate(zip(bounds[:-1], bounds[1:], strict=True)):
-        read = page[first:last:_EVERY, columns].reshape(-1, typical[window].size)
+        read = page[first:last:_SAMPLE_STEP_PX, columns].reshape(-1, typical[window].size)
         # NumPy sorts rows of 16 bits by vector instructions, in a seventh of the time that a partition of bytes takes.
         ordered = np.sort(np.ascontiguousarray(read.T, np.uint16), axis=1)
         typical[window] = ordered[:, len(read) // 2].reshape(typical.shape[1:])
     paper = np.maximum(typical[:, :, :1], typical[:, :, -1:])
     deficit = np.maximum(paper - typical[:, :, 1:-1], 0)
-    return np.asarray(np.minimum(deficit, _AT_MOST * np.median(deficit, axis=1, keepdims=True)), np.float32)
+    return np.asarray(
+        np.minimum(deficit, _MAX_RELATIVE_DEFICIT * np.median(deficit, axis=1, keepdims=True)), np.float32
+    )

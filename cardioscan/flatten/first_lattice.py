@@ -24,19 +24,19 @@ from cardioscan.page.sheet import Sheet
 
 __all__ = ["FirstLattice", "SeenLattice", "see_lattice", "smooth_lattice_of"]
 
-_SURE_LATTICE: Final = 0.4
+_MIN_LATTICE: Final = 0.4
 """A lattice of which less was seen is none."""
-_STIFFNESS: Final = (1.0, 5.0, 30.0, 300.0)
+_SMOOTHNESSES: Final = (1.0, 5.0, 30.0, 300.0)
 """How smooth the surface through the network's nodes may be: flat paper gets the last, crumpled paper the first."""
 _BLOCK_NODES: Final = 5
 """Nodes are predicted from others so many nodes away: what the network is off by, neighbours share."""
 _NO_WORSE: Final = 1.15
 """A stiffer surface is taken when it predicts them no worse than by this factor."""
-_WORST_PX: Final = 3.0
+_MAX_ERROR_PX: Final = 3.0
 """A node that is predicted worse than this, px of the reference frame, counts as if by this much."""
-_OUTLIER_PX: Final = (3.0, 1.5)
+_OUTLIER_SCALES_PX: Final = (3.0, 1.5)
 """By so many px of the reference frame a node leaves that smooth surface and counts a quarter; one round each."""
-_UNSETTLED: Final = 0.7
+_UNSETTLED_CONFIDENCE: Final = 0.7
 """What is left of the confidence when the phase of the grid does not settle: squared, for nothing else says where the
 lattice is."""
 
@@ -87,7 +87,7 @@ def see_lattice(
         lattice = resolve_lattice(detections, window, places, anchors)
     except StageError:
         lattice = None
-    if lattice is None or lattice.score < _SURE_LATTICE:
+    if lattice is None or lattice.score < _MIN_LATTICE:
         nodes = transform_points(located.homography, window.sheet.lattice())
         return SeenLattice(nodes, 0.0, {"lattice_score": 0.0})
     found = {"lattice_score": round(lattice.score, 4), "lattice_residual_px": round(lattice.residual_rms_px, 3)}
@@ -115,7 +115,7 @@ def smooth_lattice_of(seen: SeenLattice, located: Located, sheet: Sheet, places:
     nodes, report = refine_nodes(located.image, seen.nodes, sheet, places)
     if not report.applied:
         raise StageError(RefusalCode.GRID_NOT_FOUND, "No printed grid was found where the lead names say it is.")
-    confidence = 1.0 if report.converged else _UNSETTLED**2
+    confidence = 1.0 if report.converged else _UNSETTLED_CONFIDENCE**2
     return FirstLattice(nodes, 0.0, confidence, {**seen.diagnostics, "phase": report.to_json_dict()})
 
 
@@ -129,5 +129,5 @@ def _smoothed(nodes: Floats, located: Located, sheet: Sheet) -> tuple[Floats, fl
     px = float(np.median(np.linalg.norm(np.diff(base, axis=1), axis=-1))) / sheet.pitch
     moved, known = (nodes - base) / px, np.ones(base.shape[:2])
     blocks = (np.indices(known.shape) // _BLOCK_NODES).sum(axis=0) % 2
-    smoothness = cross_validated_smoothness(moved, known, blocks, _STIFFNESS, _WORST_PX, _NO_WORSE)
-    return base + px * robust_lattice(moved, known, smoothness, _OUTLIER_PX)[0], smoothness
+    smoothness = cross_validated_smoothness(moved, known, blocks, _SMOOTHNESSES, _MAX_ERROR_PX, _NO_WORSE)
+    return base + px * robust_lattice(moved, known, smoothness, _OUTLIER_SCALES_PX)[0], smoothness

@@ -23,11 +23,11 @@ from cardioscan.page.sheet import Sheet
 
 __all__ = ["Flattened", "flatten", "flatten_by"]
 
-_LEAST_NAMES: Final = 6
-_WHOLE_LATTICE: Final = 0.7
-_CLEAR_LATTICE: Final = 0.8
+_MIN_NAMES: Final = 6
+_MIN_LATTICE_WITH_FEW_NAMES: Final = 0.7
+_MIN_LATTICE_FOR_SECOND_LOOK: Final = 0.8
 """Where mould hides more of the grid, a second look has lost more on single pages (1.9 dB) than it gains on others."""
-_COLOURLESS: Final = 3.0
+_MAX_GREY_CHROMA: Final = 3.0
 """Mean difference, grey levels, between the channels of a page without colour."""
 
 
@@ -77,7 +77,7 @@ class Flattened:
         if self.lines is None or not self.lines.ink_separable:
             return True
         sample = self.pixels[::8, ::8].astype(np.int16)
-        return float((sample.max(axis=2) - sample.min(axis=2)).mean()) < _COLOURLESS
+        return float((sample.max(axis=2) - sample.min(axis=2)).mean()) < _MAX_GREY_CHROMA
 
 
 def flatten(
@@ -106,7 +106,7 @@ def flatten(
     _refuse_other_layout(located, seen.score)
     first = smooth_lattice_of(seen, located, window.sheet, places)
     before_ink = flatten_by(located, window.sheet, first, line_rounds[0])
-    if find_ink is None or not line_rounds[1] or first.score < _CLEAR_LATTICE or not before_ink.is_grey:
+    if find_ink is None or not line_rounds[1] or first.score < _MIN_LATTICE_FOR_SECOND_LOOK or not before_ink.is_grey:
         return before_ink
     return _off_ink(before_ink, first, find_ink(before_ink.pixels), line_rounds[1])
 
@@ -149,7 +149,7 @@ def _with_lines(flat: Flattened, report: LineReport) -> Flattened:
 def _refuse_other_layout(located: Located, lattice_score: float) -> None:
     """Refuse a page of which some lead names fall into place by chance, and so does half of the grid."""
     names = len(located.names)
-    if located.by_hand or names >= SURE_NAMES or (names >= _LEAST_NAMES and lattice_score >= _WHOLE_LATTICE):
+    if located.by_hand or names >= SURE_NAMES or (names >= _MIN_NAMES and lattice_score >= _MIN_LATTICE_WITH_FEW_NAMES):
         return
     raise StageError(
         RefusalCode.ALIGNMENT_FAILED,

@@ -42,7 +42,7 @@ _TOLERANCES: Final = (0.45, 0.3)
 """By so much of a pitch a neighbour may miss the place where it is expected, in either pass."""
 _MIN_NODES: Final = 120
 """Fewer placed crossings are no grid."""
-_UNSETTLED: Final = -(10**6)
+_NO_NUMBER: Final = -(10**6)
 
 
 @dataclass(frozen=True, eq=False)
@@ -274,7 +274,7 @@ def _number(detections: NodeDetections, pitch: float) -> NDArray[np.int64]:
     along_j = np.concatenate([np.stack([corner, c]), np.stack([b, d])], axis=1)
     edges = np.concatenate([along_i, along_j], axis=1)
     steps = np.repeat([[1.0, 0.0], [0.0, 1.0]], [along_i.shape[1], along_j.shape[1]], axis=0)
-    result = np.full((count, 2), _UNSETTLED, np.int64)
+    result = np.full((count, 2), _NO_NUMBER, np.int64)
     if edges.shape[1] == 0:
         return result
     # Least absolute deviations by reweighting: where links around a hole contradict each other, the few give way.
@@ -315,7 +315,7 @@ def _shift_to_anchors(
     index: NDArray[np.int64], points: Floats, names: NamePlaces, anchors: LabelKeypoints | None, pitch: float
 ) -> NDArray[np.int64]:
     """Shift all line numbers by whole lines where the lead names agree that they must."""
-    placed = np.nonzero(index[:, 0] > _UNSETTLED)[0]
+    placed = np.nonzero(index[:, 0] > _NO_NUMBER)[0]
     if anchors is None or len(anchors) == 0 or len(placed) < 8:
         return index
     tree = cKDTree(points[placed])
@@ -337,7 +337,7 @@ def _shift_to_anchors(
     best = int(np.argmax(counts))
     if counts[best] < 3 or counts[best] < 0.6 * len(votes):
         return index
-    return np.where(index == _UNSETTLED, index, index + shifts[best].astype(np.int64))
+    return np.where(index == _NO_NUMBER, index, index + shifts[best].astype(np.int64))
 
 
 def _place(index: NDArray[np.int64], scores: Floats, shape: tuple[int, ...]) -> NDArray[np.int64]:

@@ -34,7 +34,7 @@ __all__ = [
 
 
 _CELL_PX: Final = 4
-_BILINEAR: Final = 1 / 6
+_BILINEAR_VARIANCE: Final = 1 / 6
 """Variance, px^2, of the triangle that bilinear interpolation blurs by, in the mean over all places between pixels."""
 
 
@@ -102,7 +102,7 @@ def soften(image: Image, page_map: PageMap) -> Image:
     Returns:
         (H, W, 3) uint8.
     """
-    variance = sampling_blur(page_map.ratio) ** 2 - _BILINEAR
+    variance = sampling_blur(page_map.ratio) ** 2 - _BILINEAR_VARIANCE
     if variance > 0:
         soft = cv2.GaussianBlur(image, (0, 0), variance**0.5)
     else:

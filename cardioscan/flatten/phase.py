@@ -187,7 +187,7 @@ def _inverted_directions(measured: list[tuple[Floats, Floats]], names: list[str]
     """In which direction colour and darkness put the lines half a square apart: (2,) bool, vertical and horizontal.
 
     Grey lines on tinted paper are minima of colour, so colour has its maxima between them; a printer may have such
-    lines in one direction only. Each of ``measured`` is displacement and trust, (2, rows, columns), by ``names``.
+    lines in one direction only. Each of ``measured`` is displacement and clarity, (2, rows, columns).
     """
     (a, clarity_a), (b, clarity_b) = measured[names.index("chroma")], measured[names.index("darkness")]
     turn = np.exp(2j * np.pi * (a - b) / pitch) * clarity_a * clarity_b

@@ -31,7 +31,7 @@ _DOUBTFUL: Final = 0.5
 
 
 def encode_pdf(record: EcgRecord, stem: str) -> tuple[bytes]:
-    """PDF 1.4, one A4 page across: the twelve leads at 25 mm/s and 10 mm/mV when printed at 100 %, gaps as gaps.
+    """PDF 1.4, one A4 page across: the record as it was printed, gaps as gaps; smaller where it would not find room.
 
     Below the sheet: seconds and confidence of each lead (the doubtful ones marked), heart rate and, where neurokit2 is
     installed (extra ``clinical``), intervals; what was edited by hand; the networks. Drawn as lines and text, so it
@@ -53,7 +53,7 @@ def encode_pdf(record: EcgRecord, stem: str) -> tuple[bytes]:
         paper = figure.add_axes((0, 0, 1, 1))
         paper.set(xlim=(0, _WIDTH_MM), ylim=(_HEIGHT_MM, 0))
         paper.set_axis_off()
-        width, height = sheet_size_mm(*sheet_of(record))
+        width, height, _ = _sheet_mm(record)
         bottom = _HEIGHT_MM - _SHEET_TOP_MM - height
         sheet = figure.add_axes(
             (_LEFT_MM / _WIDTH_MM, bottom / _HEIGHT_MM, width / _WIDTH_MM, height / _HEIGHT_MM), frameon=True
@@ -67,6 +67,13 @@ def encode_pdf(record: EcgRecord, stem: str) -> tuple[bytes]:
         metadata: dict[str, Any] = {"Title": stem, "Creator": "CardioScan", "CreationDate": None}
         figure.savefig(buffer, format="pdf", metadata=metadata)
     return (buffer.getvalue(),)
+
+
+def _sheet_mm(record: EcgRecord) -> tuple[float, float, float]:
+    """Width and height of the sheet on the page, and the share of its true size at which it finds room there."""
+    width, height = sheet_size_mm(*sheet_of(record))
+    share = min(1.0, (_WIDTH_MM - 2 * _LEFT_MM) / width, (_TABLE_TOP_MM - _SHEET_TOP_MM - _LINE_MM) / height)
+    return share * width, share * height, share
 
 
 def _write_leads(paper: Axes, record: EcgRecord) -> None:
@@ -111,8 +118,10 @@ def _intervals(record: EcgRecord) -> list[tuple[str, str]]:
 def _write_notes(paper: Axes, record: EcgRecord) -> None:
     models = ", ".join(f"{model.name} {model.sha256[:8]}" for model in record.models)
     corrected = [str(edit.get("kind")) for edit in record.edits]
+    scale, share = sheet_of(record)[1], _sheet_mm(record)[2]
+    size = f"Print at {1 / share:.0%} for {scale.speed_mm_per_s:g} mm/s and {scale.gain_mm_per_mv:g} mm/mV."
     notes = [
-        f"{DERIVATION_NOTE} Print at 100 % for 25 mm/s and 10 mm/mV.",
+        f"{DERIVATION_NOTE} {size.replace('%', ' %')}",
         f"(!) less than {_DOUBTFUL:.0%} likely to be right, or not read."
         + (f"   Corrected by hand: {', '.join(corrected)}." if corrected else ""),
         *([f"Networks: {models}"] if models else []),

@@ -29,11 +29,11 @@ REACH_PX: Final = 70.0
 _WINDOW_PX: Final = 14
 _RIM_PX: Final = 3.0
 _WIDTHS_PX: Final = (2, 9)
-_BLURRED_PX: Final = 2
-_LEAST_CONTRAST: Final = 40.0
-_LEAST_LINES: Final = 8
+_BLUR_MARGIN_PX: Final = 2
+_MIN_CONTRAST: Final = 40.0
+_MIN_SCAN_LINES: Final = 8
 _AGREEMENT_PX: Final = 0.35
-_FARTHEST_PX: Final = 1.0
+_MAX_DISPLACEMENT_PX: Final = 1.0
 
 
 def measure_bars(pixels: Image, page: ReadPage) -> Floats:
@@ -62,7 +62,7 @@ def measure_bars(pixels: Image, page: ReadPage) -> Floats:
         if seen.size < 2:
             continue
         middle = float(np.median(seen))
-        if np.sum(np.abs(seen - middle) < _AGREEMENT_PX) >= 2 and abs(middle) < _FARTHEST_PX:
+        if np.sum(np.abs(seen - middle) < _AGREEMENT_PX) >= 2 and abs(middle) < _MAX_DISPLACEMENT_PX:
             result[place] = middle
     return result
 
@@ -91,7 +91,7 @@ def _bar(bright: NDArray[np.uint8], x: float, zero: float, half_height: float) -
     if window.shape != (2 * half, 2 * _WINDOW_PX + 1):
         return float("nan")
     darkness = np.clip(np.percentile(window, 75, axis=1, keepdims=True) - window, 0, None)
-    if darkness.max() < _LEAST_CONTRAST:
+    if darkness.max() < _MIN_CONTRAST:
         return float("nan")
     ink = darkness > darkness.max() / 2
     size = ink.shape[1]
@@ -100,9 +100,9 @@ def _bar(bright: NDArray[np.uint8], x: float, zero: float, half_height: float) -
     # Where the trace runs into the bar there is more ink, or other ink beside it.
     alone = ink.sum(axis=1) == end - begin
     thin = (end - begin >= _WIDTHS_PX[0]) & (end - begin <= _WIDTHS_PX[1])
-    begin, end = begin - _BLURRED_PX, end + _BLURRED_PX
+    begin, end = begin - _BLUR_MARGIN_PX, end + _BLUR_MARGIN_PX
     clear = alone & thin & (begin >= 0) & (end <= size)
-    if clear.sum() < _LEAST_LINES:
+    if clear.sum() < _MIN_SCAN_LINES:
         return float("nan")
     weight = np.where((x_of >= begin[:, None]) & (x_of < end[:, None]), darkness, 0.0)[clear]
     return float(np.median(weight @ x_of / weight.sum(axis=1))) + left - x

@@ -83,6 +83,15 @@ class Layout:
         """The cells of one row, left to right."""
         return tuple(cell for cell in self.cells if cell.row == row)
 
+    def left_s(self, cell: Cell) -> float:
+        """Seconds of paper from the left end of its row to the cell, whether columns are sequential or not."""
+        return sum(other.seconds for other in self.row(cell.row) if other.column < cell.column)
+
+    @property
+    def width_s(self) -> float:
+        """Seconds of paper of the longest row."""
+        return max(self.left_s(cell) + cell.seconds for cell in self.cells)
+
     def prints(self, lead: str) -> tuple[Cell, ...]:
         """All prints of one lead, the longest first; of equals the lowest, which is the rhythm row."""
         return tuple(sorted((cell for cell in self.cells if cell.lead == lead), key=lambda c: (-c.seconds, -c.row)))
@@ -96,7 +105,11 @@ class Layout:
         """A name of its own for each print: ``II``, ``II (rhythm)``, and ``II (row 5)`` where there are more."""
         if self.is_rhythm(cell):
             return f"{cell.lead} (rhythm)"
-        return cell.lead if cell == self.prints(cell.lead)[-1] else f"{cell.lead} (row {cell.row + 1})"
+        if cell == self.prints(cell.lead)[-1]:
+            return cell.lead
+        twice = sum(other.row == cell.row for other in self.prints(cell.lead)) > 1
+        column = f", column {cell.column + 1}" if twice else ""
+        return f"{cell.lead} (row {cell.row + 1}{column})"
 
     def lead_seconds(self) -> dict[str, float]:
         """How much of each lead is printed, s: the length of its longest print."""

@@ -54,11 +54,11 @@ FEATURES: Final = (
 
 _UNKNOWN_NOISE_MV: Final = 0.05
 _UNKNOWN_MOVE_PX: Final = 1.0
-_EDGE: Final = 30
-_LEAST: Final = 100
-_TOO_FEW: Final = 50
+_END_SAMPLES: Final = 30
+_MIN_SAMPLES: Final = 100
+_MIN_READ_SAMPLES: Final = 50
 _EPSILON: Final = 1e-6
-_HALVINGS: Final = 26
+_BISECTIONS: Final = 26
 """They bring the logarithm of a power to within 4e-7."""
 
 
@@ -139,7 +139,7 @@ def lead_features(
     for name, index in LEAD_INDEX.items():
         expected = round(printed.get(name, 0.0) * SAMPLING_RATE_HZ)
         read = np.isfinite(signals[index])
-        if read.sum() < _TOO_FEW or expected == 0:
+        if read.sum() < _MIN_READ_SAMPLES or expected == 0:
             continue
         values, clear = signals[index][read], np.asarray(clarity[index], np.float64)[read]
         step = np.diff(np.nan_to_num(signals[index])) * (read[1:] & read[:-1])
@@ -188,7 +188,7 @@ def spread(clarity: NDArray[np.floating], mean: float) -> NDArray[np.float32]:
         return np.asarray(values, np.float32)
     logs = np.log(np.clip(values[read], 1e-4, 1 - _EPSILON))
     low, high = -12.0, 12.0  # of the logarithm of the power; the mean falls as the power rises
-    for _ in range(_HALVINGS):
+    for _ in range(_BISECTIONS):
         middle = (low + high) / 2
         if float(np.exp(logs * np.exp(middle)).mean()) > mean:
             low = middle
@@ -244,8 +244,8 @@ def calibration_table(confidence: Floats, good: NDArray[np.bool_], edges: Sequen
 def _inner(values: Floats) -> Floats:
     """Without the first and last samples of what is there: a lead's ends are read worst and are no sign of the rest."""
     there = np.flatnonzero(np.isfinite(values))
-    return values[there[_EDGE:-_EDGE]] if there.size > 2 * _EDGE else np.empty(0)
+    return values[there[_END_SAMPLES:-_END_SAMPLES]] if there.size > 2 * _END_SAMPLES else np.empty(0)
 
 
 def _rms(values: Floats) -> float:
-    return float(values.std()) if values.size >= _LEAST else float("nan")
+    return float(values.std()) if values.size >= _MIN_SAMPLES else float("nan")

@@ -18,7 +18,7 @@ HAND_CONFIDENCE: Final = 0.5
 """Confidence of samples drawn by hand: nothing measured speaks for them or against them."""
 
 MAX_POINTS: Final = RECORD_SAMPLES
-_SAME_S: Final = 1e-6  # times nearer than this are the same
+_TIME_TOLERANCE_S: Final = 1e-6  # times nearer than this are the same
 _MAX_MV: Final = 20.0
 _MAX_S: Final = RECORD_SAMPLES / SAMPLING_RATE_HZ
 
@@ -95,7 +95,7 @@ def apply_edits(record: EcgRecord, edits: Sequence[Edit]) -> EcgRecord:
         row = LEAD_INDEX[edit.lead]
         if isinstance(edit, Redraw):
             times, values = np.asarray(edit.points, np.float64).T
-            piece = _samples(edit.lead, times[0], times[-1] + 2 * _SAME_S)
+            piece = _samples(edit.lead, times[0], times[-1] + 2 * _TIME_TOLERANCE_S)
             signals[row, piece] = PchipInterpolator(times, values)(
                 np.arange(piece.start, piece.stop) / SAMPLING_RATE_HZ
             )
@@ -136,8 +136,8 @@ def _check_lead(lead: str) -> None:
 
 def _samples(lead: str, start_s: float, stop_s: float) -> slice:
     """The samples at times from ``start_s`` to before ``stop_s``."""
-    first = max(0, int(np.ceil((start_s - _SAME_S) * SAMPLING_RATE_HZ)))
-    last = min(RECORD_SAMPLES, int(np.ceil((stop_s - _SAME_S) * SAMPLING_RATE_HZ)))
+    first = max(0, int(np.ceil((start_s - _TIME_TOLERANCE_S) * SAMPLING_RATE_HZ)))
+    last = min(RECORD_SAMPLES, int(np.ceil((stop_s - _TIME_TOLERANCE_S) * SAMPLING_RATE_HZ)))
     if last <= first:
         raise EditError(f"lead {lead}: the piece holds no sample")
     return slice(first, last)

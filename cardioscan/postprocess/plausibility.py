@@ -28,12 +28,12 @@ __all__ = [
     "share_read",
 ]
 
-_LEAST_READ: Final = 0.2
-_SCATTERED: Final = 0.6
-"""Where less than this is read, and no lead for the most part with ``_GUESSED`` confidence, it is no trace."""
-_GUESSED: Final = 0.1
-_MOSTLY: Final = 0.5
-_CONTRADICTION: Final = 1.0
+_MIN_SHARE_READ: Final = 0.2
+_SCATTERED_SHARE: Final = 0.6
+"""Where less than this is read, and no lead for the most part with ``_MIN_LEAD_CONFIDENCE``, it is no trace."""
+_MIN_LEAD_CONFIDENCE: Final = 0.1
+_MIN_LEAD_SHARE: Final = 0.5
+_MAX_NOISE_TO_RMS: Final = 1.0
 """Limb leads that contradict each other by so many times their own rms are not limb leads."""
 
 
@@ -49,7 +49,7 @@ def refuse_unread(read: float) -> None:
     Raises:
         StageError: trace_not_found.
     """
-    if read < _LEAST_READ:
+    if read < _MIN_SHARE_READ:
         raise _no_trace(read)
 
 
@@ -102,7 +102,7 @@ def refuse_contradiction(signals: Floats, noise_mv: float, in_place: int) -> Non
         StageError: alignment_failed.
     """
     limb = [np.nanstd(row) for row in signals[: LEAD_INDEX["V1"]] if np.isfinite(row).any()]
-    if limb and noise_mv > _CONTRADICTION * float(np.median(limb)) and in_place < SURE_NAMES:
+    if limb and noise_mv > _MAX_NOISE_TO_RMS * float(np.median(limb)) and in_place < SURE_NAMES:
         raise StageError(
             RefusalCode.ALIGNMENT_FAILED,
             "The limb leads contradict each other by more than they hold: the traces are not the leads of the page "
@@ -128,9 +128,9 @@ def refuse_guesses(signals: Floats, confidence: NDArray[np.float32], read: float
     sure = [
         float(row[seen].mean())
         for row, seen, samples in zip(confidence, there, printed, strict=True)
-        if seen.sum() >= _MOSTLY * samples
+        if seen.sum() >= _MIN_LEAD_SHARE * samples
     ]
-    if read < _SCATTERED and max(sure, default=0.0) < _GUESSED:
+    if read < _SCATTERED_SHARE and max(sure, default=0.0) < _MIN_LEAD_CONFIDENCE:
         raise _no_trace(read)
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from cardioscan.page.leads import LEAD_INDEX
 from cardioscan.page.read_page import ReadPage
+from cardioscan.page.scale import Scale
 from cardioscan.page.sheet import Sheet
 from cardioscan.synthesis.strokes import stroke_coverage, trace_polyline
 from cardioscan.synthesis.style import Colour, PageStyle, text_sprite
@@ -90,7 +91,7 @@ class FlatPage:
         return np.stack(maps)
 
     def printed_signals(self) -> NDArray[np.float64]:
-        """(12, 5000) float64 mV as printed: NaN outside each lead's own segment; lead II is the rhythm row."""
+        """(12, 5000) float64 mV as printed: NaN outside each lead's own segments."""
         printed = np.full(self.signals.shape, np.nan)
         for segment in self.printed.segments:
             if not self.rows[segment.row]:
@@ -134,7 +135,7 @@ def lay_out(
             if row != missing_row:
                 top = zero - scale.px_per_mv
                 extras.append(np.array([[left, zero], [left, top], [right, top], [right, zero]], np.float64))
-    sprites = _name_sprites(page, style) + _header_sprites(style, rng)
+    sprites = _name_sprites(page, style) + _header_sprites(scale, style, rng)
     bars = _bar_sprites(page, style) if style.separators else []
     if style.barcode:
         sprites.append(_barcode(page.sheet, rng))
@@ -250,7 +251,9 @@ def _name_sprites(page: ReadPage, style: PageStyle) -> list[Sprite]:
     for name in page.names:
         x = starts[columns.index(name.x)] + 2 + style.label_shift[0]
         y = page.zero_y[name.row] + 34 + style.label_shift[1]
-        coverage = text_sprite(name.lead, style.font, style.label_size, style.label_bold)
+        # As the layout has it: an inverted lead is printed with a minus.
+        labels = (cell.label for cell in page.layout.row(name.row) if cell.lead == name.lead)
+        coverage = text_sprite(next(labels, name.lead), style.font, style.label_size, style.label_bold)
         sprites.append(Sprite(coverage, x, y, style.text_colour))
     return sprites
 
@@ -279,7 +282,7 @@ _WORDS = (
 )  # fmt: skip
 
 
-def _header_sprites(style: PageStyle, rng: Generator) -> list[Sprite]:
+def _header_sprites(scale: Scale, style: PageStyle, rng: Generator) -> list[Sprite]:
     sprites = []
     columns = (10.0, 600.0, 1190.0, 1700.0)
 
@@ -295,7 +298,7 @@ def _header_sprites(style: PageStyle, rng: Generator) -> list[Sprite]:
                 sprites.append(Sprite(coverage, x, y, style.text_colour))
     if style.footer:
         y = 1640 + rng.normal(0, 6)
-        for words, x in (("25mm/s", 393.0), ("10mm/mV", 787.0)):
+        for words, x in ((f"{scale.speed_mm_per_s:g}mm/s", 393.0), (f"{scale.gain_mm_per_mv:g}mm/mV", 787.0)):
             coverage = text_sprite(words, style.font, style.header_size)
             sprites.append(Sprite(coverage, x + rng.normal(0, 15), y, style.text_colour))
     return sprites

@@ -28,19 +28,19 @@ from cardioscan.waveform.row_paths import INK, STEEP_PX, borrowed_reach, cost, p
 __all__ = ["Claim", "assign_ink", "claims", "lendable_ink", "settle_claims"]
 
 _ROUNDS: Final = 3
-_WORTH_TO_CLAIM: Final = (0.85, 0.08)
+_CLAIM_WORTH: Final = (0.85, 0.08)
 """What lent ink is worth (see ``path.LENT_WORTH``) to paths that claim: each claim is looked into before it is met."""
-_LEAST_PX: Final = 40
+_MIN_CLAIM_PX: Final = 40
 """A claim of fewer pixels is a touch of the pens."""
 _MIN_GAP_PX: Final = 20
 """Columns between two claims."""
 _AROUND_PX: Final = 60
 """Columns to either side of a claim in which the other row's path is compared."""
-_HARMLESS: Final = 4.0
+_MAX_LOSS: Final = 4.0
 """What the other path may cost more without the ink claimed: less than two columns without any ink."""
-_SEEN_COLUMNS: Final = 3
+_MIN_SEEN_COLUMNS: Final = 3
 _PEN_COLUMNS: Final = 2
-_THROUGH_PX: Final = 20
+_MIN_OVERSHOOT_PX: Final = 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +65,7 @@ class Claim:
     @property
     def just(self) -> bool:
         """Whether the ink is the claimant's beyond doubt."""
-        return self.through and self.loss < _HARMLESS and self.seen >= _SEEN_COLUMNS
+        return self.through and self.loss < _MAX_LOSS and self.seen >= _MIN_SEEN_COLUMNS
 
 
 def assign_ink(coverage: Image, bands: Bands) -> tuple[Image, Bands]:
@@ -137,14 +137,14 @@ def claims(own: Image, lost: Mask, bands: Bands) -> Iterator[Claim]:
         bands: as for ``assign_ink``.
     """
     lent = np.where(lost, 0, lendable_ink(own, own)).astype(np.uint8)
-    borrowed = borrowed_reach(bands, own, lent, _WORTH_TO_CLAIM) & (lent > 0)
+    borrowed = borrowed_reach(bands, own, lent, _CLAIM_WORTH) & (lent > 0)
     for row, owner in np.argwhere(~np.eye(len(own), dtype=bool)):
         ink = borrowed[row] & (own[owner] >= INK)
         columns = np.flatnonzero(ink.any(axis=0))
         for span in np.split(columns, np.flatnonzero(np.diff(columns) > _MIN_GAP_PX) + 1):
             piece = np.zeros_like(ink)
             piece[:, span] = ink[:, span]
-            if np.count_nonzero(piece) >= _LEAST_PX:
+            if np.count_nonzero(piece) >= _MIN_CLAIM_PX:
                 yield _weighed(own, int(row), int(owner), piece, bands)
 
 
@@ -161,7 +161,7 @@ def _weighed(own: Image, row: int, owner: int, ink: Mask, bands: Bands) -> Claim
     there = heights_after[inner - near.left].clip(0, own.shape[1] - 2)
     seen = np.maximum(rest[0][there, inner], rest[0][there + 1, inner]) >= INK
     level = np.median(heights_after)
-    through = heights[0] < level - _THROUGH_PX and heights[-1] > level + _THROUGH_PX
+    through = heights[0] < level - _MIN_OVERSHOOT_PX and heights[-1] > level + _MIN_OVERSHOOT_PX
     return Claim(row, owner, ink, loss, int(seen.sum()), bool(through))
 
 

@@ -27,9 +27,9 @@ _EDGE_SIGMA_X_PX = 0.2  # standard error of an edge's place along x, which weigh
 _BLUR_PX = 0.4  # standard deviation along x of the blur that the coverage is taken to have
 _BEND_SIGMA_PX = 1.0  # expected second difference of a quiet signal from sample to sample
 _BEND_SHARE = 0.35  # of the bend found by the first decoding, so much is expected in addition
-_PLACES = 4  # places across a column whose middle stands for it
-_CONTACTS = 11  # points of the pen's disc that may touch, at equal angles
-_FAR = 1e6
+_POINTS_PER_COLUMN = 4  # places across a column whose middle stands for it
+_CONTACT_ANGLES = 11  # points of the pen's disc that may touch, at equal angles
+_OUTSIDE_PX = 1e6
 _ONE, _OTHER = np.triu_indices(4)  # pairs of the samples that an edge is made of
 _DIFFERENT = (_ONE != _OTHER)[:, None]
 _BOUNDARY_WEIGHT = 0.1  # weight of edges to which the pen of the neighbouring lead, or a bar, may have contributed
@@ -37,7 +37,7 @@ _BOUNDARY_PX = 0.5  # how far beyond the pen's radius the neighbour's goes
 _BAR_PX = 1.6  # how far beyond it a bar goes
 _HIDDEN_PX = 1.4  # half of the width of a bar under which nothing at all is seen
 _HIDDEN_INK = 0.98  # coverage below is a guess: nine in ten of 162 bars of photographs have less than 0.67
-_HELD_FROM = 3  # samples whose mean is held
+_HOLD_SAMPLES = 3  # samples whose mean is held
 
 
 @dataclass(frozen=True)
@@ -80,8 +80,8 @@ class _Pen:
     """
 
     def __init__(self, curves: Curves, columns: Floats, radius: float) -> None:
-        places = ndtri((np.arange(_PLACES) + 0.5) / _PLACES) * np.sqrt(_BLUR_PX**2 + 1 / 12)
-        angle = np.linspace(-np.pi / 2, np.pi / 2, _CONTACTS)[:, None, None]
+        places = ndtri((np.arange(_POINTS_PER_COLUMN) + 0.5) / _POINTS_PER_COLUMN) * np.sqrt(_BLUR_PX**2 + 1 / 12)
+        angle = np.linspace(-np.pi / 2, np.pi / 2, _CONTACT_ANGLES)[:, None, None]
         owner = curves.owner(columns)
         begin, end = curves.first[owner], curves.last[owner]
         low, high = curves.x[begin], curves.x[end]
@@ -91,7 +91,7 @@ class _Pen:
         beyond = (x < low - 1e-9) | (x > high + 1e-9)
         # (contacts, places, W)
         self._sample, self._share = below, share.astype(np.float32)
-        self._inside = (radius * np.cos(angle) - np.where(beyond, _FAR, 0.0)).astype(np.float32)
+        self._inside = (radius * np.cos(angle) - np.where(beyond, _OUTSIDE_PX, 0.0)).astype(np.float32)
         self._columns = np.arange(columns.size)
 
     def draw(self, y: Floats) -> _Edges:
@@ -110,7 +110,7 @@ class _Pen:
         """The edges (W,) where ``touching`` (contacts, places, W) is least."""
         height = touching.min(axis=0)
         # Coverage averaged over a column crosses one half at the median of the edge across it: the middle two.
-        middle = np.argsort(height, axis=0)[_PLACES // 2 - 1 : _PLACES // 2 + 1]
+        middle = np.argsort(height, axis=0)[_POINTS_PER_COLUMN // 2 - 1 : _POINTS_PER_COLUMN // 2 + 1]
         contact = touching[:, middle, self._columns].argmin(axis=0)
         sample = self._sample[contact, middle, self._columns]
         share = self._share[contact, middle, self._columns]
@@ -189,10 +189,10 @@ def hold_under_bars(y: Floats, curves: Curves, bar_offset: float) -> tuple[Float
     for end, begin in lifts:
         under = np.flatnonzero(np.abs(curves.x - (curves.x[begin] + bar_offset)) < _HIDDEN_PX)
         before, after = under[under <= end], under[under >= begin]
-        if before.size and before[0] >= _HELD_FROM:
-            level[before] = y[before[0] - _HELD_FROM : before[0]].mean()
-        if after.size and after[-1] + _HELD_FROM < y.size:
-            level[after] = y[after[-1] + 1 : after[-1] + 1 + _HELD_FROM].mean()
+        if before.size and before[0] >= _HOLD_SAMPLES:
+            level[before] = y[before[0] - _HOLD_SAMPLES : before[0]].mean()
+        if after.size and after[-1] + _HOLD_SAMPLES < y.size:
+            level[after] = y[after[-1] + 1 : after[-1] + 1 + _HOLD_SAMPLES].mean()
         held[under] = True
     return level, held
 
@@ -217,9 +217,9 @@ def hold_under_pulse(
     under = np.flatnonzero(np.abs(curves.x - edge_x) < _HIDDEN_PX)
     level, held = y.copy(), np.zeros(y.size, bool)
     hidden = ink[np.abs(columns - edge_x) < _HIDDEN_PX].min(initial=1.0) < _HIDDEN_INK
-    if hidden and under.size and under[-1] + _HELD_FROM < y.size:
+    if hidden and under.size and under[-1] + _HOLD_SAMPLES < y.size:
         held[: under[-1] + 1] = True
-        level[held] = y[under[-1] + 1 : under[-1] + 1 + _HELD_FROM].mean()
+        level[held] = y[under[-1] + 1 : under[-1] + 1 + _HOLD_SAMPLES].mean()
     return level, held
 
 

@@ -19,7 +19,7 @@ _END_TOLERANCE_PX = 2.0  # samples this far outside the first and last readable 
 _SMOOTHING_COLUMNS = 5  # ink is judged over this many columns
 _HARMLESS_RIVAL = 0.3  # coverage of other ink in the column that says nothing against the trace
 _DISC_SCALE_PX = 20.0  # disagreement of the two discs that takes a quarter of the clarity
-_BRIDGED = 0.5  # factor on the clarity of bridged samples
+_BRIDGED_FACTOR = 0.5  # factor on the clarity of bridged samples
 
 
 def read_heights(row: RowStroke, radius: float, page: ReadPage, places: Sequence[Floats]) -> tuple[Floats, Floats]:
@@ -59,7 +59,7 @@ def read_heights(row: RowStroke, radius: float, page: ReadPage, places: Sequence
         part, there = slice(begin, end), row.columns[seen]
         read, bridged = _read_from(curves.x[part], there, MAX_GAP_S * page.scale.px_per_s)
         heights[part] = np.where(read, y[part] + row.top, np.nan)
-        level = np.interp(curves.x[part], there, clear[seen]) * np.where(bridged | held[part], _BRIDGED, 1.0)
+        level = np.interp(curves.x[part], there, clear[seen]) * np.where(bridged | held[part], _BRIDGED_FACTOR, 1.0)
         clarity[part] = np.where(read, np.clip(level, 1e-3, 1), 0)
     return heights, clarity
 

@@ -30,7 +30,7 @@ _RESET_COLUMNS = 16
 VERTICAL_STEP = 2  # the path is sought at half the vertical resolution: it only names the stroke
 FAINT = 8  # fainter ink draws no path
 BEYOND_PX = 16  # paths are sought so far beyond the ink, more than edges and pens reach
-_NOTHING = 1e-3  # what is gained by less is rounding
+_MIN_GAIN = 1e-3  # what is gained by less is rounding
 
 
 def trace_paths(
@@ -169,7 +169,7 @@ def _followed(best: NDArray[np.float32], gain: NDArray[np.float32], climb: NDArr
     here = int(best[-1].argmin())
     for x in range(width - 1, 0, -1):
         path[x] = here
-        if gain[x, here] < -_NOTHING:
+        if gain[x, here] < -_MIN_GAIN:
             up_to, before = climb[x], best[x - 1]
             from_above = before[: here + 1] - up_to[: here + 1]
             from_below = before[here:] + up_to[here:]

@@ -21,13 +21,13 @@ _CONTRAST_FLOOR = 0.3  # ink fainter than this is not amplified to 1
 _SMOOTHING_PX = 1.0
 _HOLE_PX = 2  # holes of a stroke up to this height are closed
 _REACH_PX = 4  # where no ink lies on the path, ink up to this far is taken
-_HALF = 0.5  # an edge is where the coverage crosses one half
+_EDGE_LEVEL = 0.5  # an edge is where the coverage crosses one half
 _FLAT_SLOPE = 0.2  # px per px: below, a stroke counts as flat
 _PEN_QUANTILE = 0.25
 _MIN_RADIUS_PX = 0.5
 _PROFILE_REACH_PX = 7
-_FINE = 4  # sub-columns per column of the morphological decoding
-_NEIGHBOUR = 2.5  # peaks and troughs are told by the heights this many radii away
+_SUBCOLUMNS = 4  # sub-columns per column of the morphological decoding
+_PEAK_DISTANCE_RADII = 2.5  # peaks and troughs are told by the heights this many radii away
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def find_stroke(
     rows = np.asarray(cv2.transpose(contrast), np.float32)
     # One blank pixel above and below every column, so that no run of ink goes on in the next one.
     ink = np.zeros((width, height + 2), np.uint8)
-    cv2.compare(rows, _HALF, cv2.CMP_GE, dst=ink[:, 1:-1])
+    cv2.compare(rows, _EDGE_LEVEL, cv2.CMP_GE, dst=ink[:, 1:-1])
     ink[:, 1:-1] = cv2.morphologyEx(ink[:, 1:-1], cv2.MORPH_CLOSE, np.ones((1, _HOLE_PX + 1), np.uint8))
     changes = np.flatnonzero(ink.ravel()[1:] != ink.ravel()[:-1])
     begins, ends = changes[::2], changes[1::2]  # the pixel before each run, and its last one
@@ -118,9 +118,9 @@ def find_stroke(
     a = np.clip(np.where(found, top, 1), 1, height - 1)
     b = np.clip(np.where(found, bottom, 0), 0, height - 2)
     outside, inside = rows[columns, a - 1], rows[columns, a]
-    upper = a - np.clip((inside - _HALF) / np.maximum(inside - outside, 1e-3), 0, 1)
+    upper = a - np.clip((inside - _EDGE_LEVEL) / np.maximum(inside - outside, 1e-3), 0, 1)
     inside, outside = rows[columns, b], rows[columns, b + 1]
-    lower = b + np.clip((inside - _HALF) / np.maximum(inside - outside, 1e-3), 0, 1)
+    lower = b + np.clip((inside - _EDGE_LEVEL) / np.maximum(inside - outside, 1e-3), 0, 1)
     raw = np.zeros((width, height + 2), np.uint8)
     raw[:, 1:-1] = cv2.transpose(band)
     # The darkest of what is above, around and below the stroke in every column; none of the three is empty.
@@ -173,21 +173,21 @@ def undo_pen(stroke: Stroke, radius: float) -> tuple[Floats, Floats, Floats]:
     """
     width = stroke.top.size
     seen = np.flatnonzero(np.isfinite(stroke.top))
-    x = np.linspace(0, width - 1, _FINE * (width - 1) + 1)
+    x = np.linspace(0, width - 1, _SUBCOLUMNS * (width - 1) + 1)
     top, bottom = np.interp(x, seen, stroke.top[seen]), np.interp(x, seen, stroke.bottom[seen])
     under, over = np.full(x.size, -np.inf), np.full(x.size, np.inf)
     index = np.arange(x.size)
-    reach = int(radius * _FINE)
+    reach = int(radius * _SUBCOLUMNS)
     for step in range(-reach, reach + 1):
-        arch = np.sqrt(radius**2 - (step / _FINE) ** 2)
+        arch = np.sqrt(radius**2 - (step / _SUBCOLUMNS) ** 2)
         beside = np.clip(index + step, 0, x.size - 1)
         np.maximum(under, top[beside] + arch, out=under)
         np.minimum(over, bottom[beside] - arch, out=over)
     middle = (top + bottom) / 2
-    away = max(1, round(_NEIGHBOUR * radius * _FINE))
+    away = max(1, round(_PEAK_DISTANCE_RADII * radius * _SUBCOLUMNS))
     left, right = middle[np.maximum(index - away, 0)], middle[np.minimum(index + away, x.size - 1)]
     torn = np.abs(under - over) > 1
     centre = (under + over) / 2
     peak, trough = torn & (middle < left) & (middle < right), torn & (middle > left) & (middle > right)
     centre[peak], centre[trough] = under[peak], over[trough]
-    return x, centre, np.abs(under - over)[::_FINE]
+    return x, centre, np.abs(under - over)[::_SUBCOLUMNS]

@@ -2,35 +2,36 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 import click
 import numpy as np
 import pytest
 
-import cardioscan.run
 from benchmarks.ablation import (
     DEFAULT,
     VARIANTS,
     Measured,
     RememberingBackend,
     Variant,
-    aligned_picture,
+    changed,
     chosen_variants,
-    decoding,
     measure,
+    picture_in_window,
     variant_rows,
 )
 from benchmarks.accuracy import Page
-from cardioscan import Digitizer, DigitizerOptions, EcgRecord
+from cardioscan import DigitizerOptions
 from cardioscan.backends.inference import Tensors
+from cardioscan.backends.specs import NAME_PLACES, RECTIFIER_WINDOW
 from cardioscan.errors import StageError
 from cardioscan.evaluate.measure import compare, refused_page
-from cardioscan.page.template import STANDARD_PAGE
+from cardioscan.page.reference import REFERENCE_PAGE
 from cardioscan.synthesis.dataset import RenderedPage, render_page
 from cardioscan.synthesis.simulator import SimulatedSignals
 from cardioscan.synthesis.views import label_map
-from cardioscan.waveform import DecodingOptions, decode_rows
+from cardioscan.waveform import decode_rows
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +63,7 @@ class Labels:
         left, top = (width - round(2200 * scale)) // 2, (height - round(1700 * scale)) // 2
         fitting = np.array([[scale, 0, left + (scale - 1) / 2], [0, scale, top + (scale - 1) / 2], [0, 0, 1]])
         rendered = render_page(SimulatedSignals(4, seed=2).record(1), "clean", np.random.default_rng(0))
-        labels, _ = label_map(STANDARD_PAGE, rendered.geometry.after(fitting), (width, height))
+        labels, _ = label_map(NAME_PLACES, rendered.geometry.after(fitting), (width, height))
         probability = (labels[None] == np.arange(14)[:, None, None]).astype(np.uint8) * 255
         return {"label_probability": probability[None], "orientation_probability": np.eye(8, dtype=np.float32)[:1]}
 
@@ -71,15 +72,13 @@ class Labels:
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-def test_a_variant_names_options_that_exist_and_changes_something(name: str) -> None:
+def test_a_variant_names_what_exists_and_changes_something(name: str) -> None:
     variant = VARIANTS[name]
-    changed = (
-        DigitizerOptions(**variant.options) != DigitizerOptions()
-        or DecodingOptions(**variant.decoding) != DecodingOptions()
-        or not variant.pen
-        or variant.aligned_scale is not None
-    )
-    assert changed == (name != DEFAULT)
+    differs = DigitizerOptions(**variant.options) != DigitizerOptions() or variant.window_scale is not None
+    for place, value in variant.constants.items():
+        module, constant = place.split(":")
+        differs |= getattr(import_module(module), constant) is not value
+    assert differs == (name != DEFAULT)
 
 
 def test_an_answer_is_asked_for_once_and_its_time_counted_each_time() -> None:
@@ -101,42 +100,38 @@ def test_an_answer_is_asked_for_once_and_its_time_counted_each_time() -> None:
     assert backend.model_versions() == counting.model_versions()
 
 
-@pytest.mark.parametrize("name", [name for name, variant in VARIANTS.items() if variant.decoding or not variant.pen])
-def test_the_pipeline_runs_with_changed_decoding(name: str) -> None:
-    blank = np.zeros((STANDARD_PAGE.n_rows, STANDARD_PAGE.height, STANDARD_PAGE.width), np.uint8)
-    valid, shift = np.ones(blank.shape[1:], bool), np.zeros(STANDARD_PAGE.width)
-    with decoding(VARIANTS[name]), pytest.raises(StageError, match="no row shows a trace"):  # as PageRun calls it
-        cardioscan.run.decode_rows(blank, STANDARD_PAGE, valid, DecodingOptions(), shift)
+@pytest.mark.parametrize("name", [name for name, variant in VARIANTS.items() if variant.constants])
+def test_the_decoder_runs_with_changed_constants(name: str) -> None:
+    sheet = REFERENCE_PAGE.sheet
+    blank = np.zeros((REFERENCE_PAGE.n_rows, sheet.height, sheet.width), np.uint8)
+    with changed(VARIANTS[name]), pytest.raises(StageError, match="no row shows a trace"):
+        decode_rows(blank, REFERENCE_PAGE, np.ones(blank.shape[1:], bool), np.zeros(sheet.width))
 
 
-def test_decoding_is_changed_inside_the_block_only(rendered: RenderedPage) -> None:
+def test_constants_are_changed_inside_the_block_only(rendered: RenderedPage) -> None:
     coverage, truth = rendered.page.coverage(), rendered.page.printed_signals()
 
     def error_mv(variant: Variant) -> float:
-        with decoding(variant):
-            return compare(cardioscan.run.decode_rows(coverage).signals, truth).mean_rmse_mv
+        with changed(variant):
+            return compare(decode_rows(coverage, REFERENCE_PAGE).signals, truth).mean_rmse_mv
 
     fitted, discs, middle = (error_mv(VARIANTS[n]) for n in (DEFAULT, "pen by discs alone", "pen not undone"))
     assert 1.2 * fitted < discs and 1.2 * discs < middle
-    plain = decode_rows(coverage, options=DecodingOptions(rounds=0))
-    assert compare(plain.signals, truth).mean_rmse_mv == pytest.approx(discs)
-    with pytest.raises(RuntimeError, match="in between"), decoding(VARIANTS["pen not undone"]):
+    with pytest.raises(RuntimeError, match="in between"), changed(VARIANTS["pen not undone"]):
         raise RuntimeError("in between")
-    assert cardioscan.run.decode_rows is decode_rows
     assert error_mv(VARIANTS[DEFAULT]) == pytest.approx(fitted)
 
 
 @pytest.mark.parametrize("name", ["two warps", "two warps at full size"])
-def test_the_first_of_two_warps_puts_the_page_into_the_aligned_frame(name: str, rendered: RenderedPage) -> None:
-    scale = VARIANTS[name].aligned_scale
+def test_the_first_of_two_warps_puts_the_page_into_the_window(name: str, rendered: RenderedPage) -> None:
+    scale = VARIANTS[name].window_scale
     assert scale is not None
-    digitizer = Digitizer(Labels(), DigitizerOptions(straightening=False))
-    picture = aligned_picture(digitizer, Page("page", rendered.image, rendered.page.printed_signals()), scale)
-    assert not isinstance(picture, EcgRecord)
-    frame = STANDARD_PAGE.aligned
-    assert picture.shape == (round(frame.height * scale), round(frame.width * scale), 3)
+    picture = picture_in_window(rendered.image, Labels(), scale)
+    assert picture is not None
+    window = RECTIFIER_WINDOW
+    assert picture.shape == (round(window.height * scale), round(window.width * scale), 3)
     # The page's corners are inside, and outside is the grey of the margin.
-    top, left = round(frame.offset_y * scale), round(frame.offset_x * scale)
+    top, left = round(window.offset_y * scale), round(window.offset_x * scale)
     assert (picture[: top - 6] == 128).all() and (picture[:, : left - 6] == 128).all()
     assert picture[top + 6 :, left + 6 : -left - 6].mean() > 200
 

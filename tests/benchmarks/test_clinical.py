@@ -3,9 +3,10 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.clinical import MEASURES, clinical_rows
-from cardioscan.evaluate.clinical import MEASURES as NAMES
-from cardioscan.evaluate.clinical import ClinicalComparison, ClinicalMeasures
+from cardioscan.evaluate.clinical import ClinicalComparison
 from cardioscan.page.leads import LEADS
+from cardioscan.postprocess.clinical import MEASURES as NAMES
+from cardioscan.postprocess.clinical import ClinicalMeasures
 
 
 def test_rows_are_in_units_that_two_decimals_show() -> None:

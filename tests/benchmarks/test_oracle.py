@@ -24,14 +24,14 @@ from benchmarks.oracle import (
 from cardioscan.evaluate.evaluation import only_printed
 from cardioscan.evaluate.measure import compare
 from cardioscan.page.leads import LEAD_INDEX, LEADS
-from cardioscan.page.template import STANDARD_PAGE
+from cardioscan.page.reference import REFERENCE_PAGE
 from cardioscan.synthesis.simulator import SimulatedSignals
 
 Floats = NDArray[np.float64]
 Change = Callable[[Floats], Floats]
 
 WHOLE = np.asarray(SimulatedSignals(8, seed=5).record(3), np.float64)
-TRUTH = only_printed(WHOLE)
+TRUTH = only_printed(WHOLE, REFERENCE_PAGE.layout)
 V1, V2, V3 = LEAD_INDEX["V1"], LEAD_INDEX["V2"], LEAD_INDEX["V3"]
 
 
@@ -69,7 +69,7 @@ CASES: list[tuple[str, Floats, Change, float]] = [
     ("straight time", at(stretched), lambda p: correct_time_base(p, TRUTH), 25.0),
     ("bent time", at(bent), lambda p: correct_time_base(p, TRUTH, KNOT_S), 21.0),
     ("level", drifting(TRUTH), lambda p: correct_baseline(p, TRUTH), 22.0),
-    ("all", drifting(at(bent)) * 0.85, lambda p: correct_all(p, TRUTH), 19.0),
+    ("all", drifting(at(bent)) * 0.85, lambda p: correct_all(p, TRUTH, REFERENCE_PAGE), 19.0),
 ]
 
 
@@ -113,7 +113,7 @@ def test_a_page_that_was_not_read_stays_unread() -> None:
     unread = np.full(TRUTH.shape, np.nan)
     for _, _, correct, _ in CASES:
         assert np.isnan(correct(unread)).all()
-    assert find_row_confusion(unread, TRUTH).leads == ()
+    assert find_row_confusion(unread, TRUTH, REFERENCE_PAGE).leads == ()
 
 
 def swapped() -> Floats:
@@ -124,8 +124,8 @@ def swapped() -> Floats:
 
 def height_of(lead: int, row: int, neighbour: int) -> float:
     """mV between the zero lines of a lead's row and a neighbouring row."""
-    zero = STANDARD_PAGE.zero_mv_y
-    return (zero[row] - zero[neighbour]) / STANDARD_PAGE.px_per_mv
+    zero = REFERENCE_PAGE.zero_y
+    return (zero[row] - zero[neighbour]) / REFERENCE_PAGE.scale.px_per_mv
 
 
 def peak_of_another_row() -> Floats:
@@ -148,7 +148,7 @@ def peak_of_another_row() -> Floats:
     ids=["faultless", "noisy", "bent", "gain", "leads swapped", "peak of another row"],
 )
 def test_confused_rows_are_counted(pred: Floats, leads: tuple[str, ...], samples: int) -> None:
-    confusion = find_row_confusion(pred, TRUTH)
+    confusion = find_row_confusion(pred, TRUTH, REFERENCE_PAGE)
     assert set(confusion.leads) == set(leads)
     assert abs(int(confusion.samples.sum()) - samples) <= 5
     assert confusion.share == confusion.samples.sum() / np.isfinite(TRUTH).sum()
@@ -180,10 +180,10 @@ def test_outliers_are_found_and_corrected(pred: Floats, leads: set[int]) -> None
 
 
 def test_a_peak_cut_off_is_no_other_row() -> None:
-    assert find_row_confusion(peak_cut_off(), TRUTH).share == 0
+    assert find_row_confusion(peak_cut_off(), TRUTH, REFERENCE_PAGE).share == 0
 
 
 @pytest.mark.parametrize("pred", [swapped(), peak_of_another_row()], ids=["leads swapped", "peak of another row"])
 def test_confused_rows_are_corrected(pred: Floats) -> None:
     assert decibels(pred) < 20
-    assert decibels(correct_row_confusion(pred, TRUTH)) > 25.8
+    assert decibels(correct_row_confusion(pred, TRUTH, REFERENCE_PAGE)) > 25.8

@@ -19,6 +19,7 @@ from benchmarks.precision import UNITS, ComparingBackend, Distance, page_row, pa
 from cardioscan.backends.inference import Tensors  # noqa: E402
 from cardioscan.backends.specs import SPECS  # noqa: E402
 from cardioscan.evaluate.evaluation import only_printed  # noqa: E402
+from cardioscan.page.catalogue import find_layout  # noqa: E402
 from cardioscan.synthesis.simulator import SimulatedSignals  # noqa: E402
 from cardioscan_export.float16 import to_float16  # noqa: E402
 
@@ -98,7 +99,7 @@ def test_every_tensor_has_a_unit() -> None:
 
 
 def test_a_page_is_compared_in_decibels_and_microvolts() -> None:
-    truth = only_printed(np.asarray(SimulatedSignals(2, seed=5).record(0), np.float64))
+    truth = only_printed(np.asarray(SimulatedSignals(2, seed=5).record(0), np.float64), find_layout("3x4+1"))
     noisy = truth + np.random.default_rng(0).normal(0, 0.02, truth.shape)
     less = noisy.copy()
     less[0, :100] = np.nan

@@ -8,27 +8,26 @@ import pytest
 from benchmarks.stages import (
     STAGES,
     KnownCoverage,
-    _through,
     lattice_error_px,
     page_row,
+    record_from,
     set_row,
     signal_scores,
     size_row,
+    true_alignment,
     true_coverage,
-    with_alignment,
-    with_coverage,
-    with_lattice,
+    true_lattice,
 )
 from cardioscan import DigitizerOptions, EcgRecord
+from cardioscan.backends.specs import NAME_PLACES
 from cardioscan.evaluate.measure import compare, refused_page
-from cardioscan.page.template import STANDARD_PAGE
+from cardioscan.page.reference import REFERENCE_PAGE
 from cardioscan.postprocess.plausibility import names_in_place
-from cardioscan.run import PageRun
 from cardioscan.synthesis.dataset import RenderedPage, render_page
 from cardioscan.synthesis.simulator import SimulatedSignals
 
 SIGNALS = SimulatedSignals(8, seed=11)
-LATTICE = STANDARD_PAGE.lattice()
+LATTICE = REFERENCE_PAGE.sheet.lattice()
 
 
 def rendering(recipe: str, orientation: int = 0) -> RenderedPage:
@@ -38,12 +37,9 @@ def rendering(recipe: str, orientation: int = 0) -> RenderedPage:
 
 def with_the_truth(rendered: RenderedPage) -> EcgRecord:
     """The page digitized on its true lattice and coverage, without any network."""
-    run = PageRun(KnownCoverage(np.zeros((4, 1700, 2200), np.uint8)), DigitizerOptions(), "page")
-    run.read(rendered.image, 0)
-    nodes = rendered.geometry.to_image(LATTICE)
-    flat = with_lattice(with_alignment(run, rendered), nodes)
-    assert names_in_place(flat.labels, nodes) == len(STANDARD_PAGE.labels)
-    return _through(with_coverage(flat, rendered), "extract")
+    flat = true_lattice(true_alignment(rendered), rendered)
+    assert names_in_place(flat.located.names, flat.nodes, NAME_PLACES) == len(NAME_PLACES.classes)
+    return record_from(flat, KnownCoverage(true_coverage(rendered, flat.nodes)), DigitizerOptions())
 
 
 @pytest.mark.parametrize(
@@ -66,9 +62,8 @@ def test_true_coverage_follows_the_lattice_that_it_is_asked_for() -> None:
 
 def test_a_page_without_a_trace_is_a_refused_record() -> None:
     rendered = rendering("clean")
-    run = PageRun(KnownCoverage(np.zeros((4, 1700, 2200), np.uint8)), DigitizerOptions(), "page")
-    run.read(rendered.image, 0)
-    record = _through(with_lattice(run, LATTICE), "extract")
+    flat = true_lattice(true_alignment(rendered), rendered)
+    record = record_from(flat, KnownCoverage(np.zeros((4, 1700, 2200), np.uint8)), DigitizerOptions())
     assert record.outcome == "refused"
     assert record.reasons[0].code == "trace_not_found"
 

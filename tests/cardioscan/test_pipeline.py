@@ -4,27 +4,39 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from cardioscan import Digitizer, EcgRecord
+from cardioscan import Digitizer, EcgRecord, stages
 from cardioscan.backends.inference import OnnxBackend, Tensors
-from cardioscan.backends.specs import SPECS
-from cardioscan.errors import CardioscanError
+from cardioscan.backends.specs import NAME_PLACES, SPECS
+from cardioscan.errors import CardioscanError, RefusalCode, StageError
 from cardioscan.evaluate.measure import compare
-from cardioscan.flatten.phase import measure_displacement
+from cardioscan.flatten.flatten import Flattened
+from cardioscan.flatten.phase import refine_nodes
+from cardioscan.layout.rows import RowsFound
+from cardioscan.locate.locate import Located
 from cardioscan.options import PROFILES, DigitizerOptions
+from cardioscan.page.layout import Layout
 from cardioscan.page.reference import REFERENCE_PAGE
-from cardioscan.pipeline import Digitization
+from cardioscan.page.scale import Source
 from cardioscan.plots import overlay_of
+from cardioscan.postprocess.read import Read
+from cardioscan.record import Digitization
+from cardioscan.stages import Stage, walk
+from cardioscan.stopwatch import Stopwatch, TimedBackend
 from cardioscan.synthesis.capture import desk
 from cardioscan.synthesis.dataset import render_page
 from cardioscan.synthesis.simulator import SimulatedSignals
+from cardioscan.waveform.trace import Traced
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
@@ -58,6 +70,9 @@ def test_the_record_says_how_it_came_about(example: Digitization) -> None:
     assert all(model["sha256"] == SPECS[model["name"]].sha256 for model in content["models"])
     assert set(SPECS) <= set(content["timings_s"])
     assert content["calibration"]["px_per_mv"] == pytest.approx(78.74, abs=0.01)
+    assert content["calibration"]["gain_source"] == Source.ASSUMED.value
+    assert Layout.from_json_dict(content["layout"]) == REFERENCE_PAGE.layout
+    assert example.page == REFERENCE_PAGE and 0 < example.page_confidence <= 1
     told = {None, "0001", "0003", "0004", "0005", "0006", "0009", "0010", "0011", "0012"}
     assert example.record.source_category in told
 
@@ -66,7 +81,8 @@ def test_traces_lie_on_the_picture(example: Digitization) -> None:
     assert example.image is not None
     height, width = example.image.shape[:2]
     points = np.concatenate([trace[np.isfinite(trace).all(axis=1)] for trace in example.traces.values()])
-    assert len(example.traces) == len(REFERENCE_PAGE.segments)
+    layout = REFERENCE_PAGE.layout
+    assert list(example.traces) == [layout.trace_name(cell) for cell in layout.cells]
     assert (points > -5).all() and (points < (width + 5, height + 5)).all()
     assert overlay_of(example).shape == example.image.shape
 
@@ -78,8 +94,9 @@ def test_the_flat_page_is_sampled_when_it_is_asked_for_and_has_its_lines_on_the_
     assert example.row_coverage is not None
     darkness = 255.0 - page.min(axis=2)
     assert darkness[example.row_coverage.max(axis=0) > 250].mean() > 3 * np.median(darkness)
-    displacement, confidence = measure_displacement(page, REFERENCE_PAGE.sheet)
-    assert np.median(np.abs(displacement[confidence > 0.5])) < 0.5  # steep waves beside a line pull single nodes
+    sheet = REFERENCE_PAGE.sheet
+    _, report = refine_nodes(page, sheet.lattice(), sheet, NAME_PLACES)
+    assert np.median(report.moved_px[report.confidence > 0.5]) < 0.5  # steep waves beside a line pull single nodes
 
 
 def test_a_page_refused_before_it_is_flat_has_no_flat_page() -> None:
@@ -131,18 +148,31 @@ def test_a_file_that_is_no_picture_is_refused_not_raised(digitizer: Digitizer, t
     assert record.reasons[0].code == "not_an_image"
 
 
-@pytest.mark.parametrize("option", ["flip_tta", "phase_refinement", "second_pass"])
-@pytest.mark.parametrize("value", ["sometimes", "", True, False, None])
-def test_when_something_is_done_is_one_of_three_words(option: str, value: object) -> None:
-    with pytest.raises(CardioscanError, match=f"{option} must be one of auto, always, never"):
-        DigitizerOptions.of_profile(**{option: value})
+@pytest.mark.parametrize(
+    ("profile", "line_rounds", "second_look", "crossing", "arithmetic"),
+    [
+        ("fast", (1, 1), False, False, "auto"),
+        ("balanced", (2, 2), True, True, "auto"),
+        ("accurate", (2, 2), True, True, "float"),
+    ],
+)
+def test_profiles_are_options_that_exist_and_changes_go_first(
+    profile: str, line_rounds: tuple[int, int], second_look: bool, crossing: bool, arithmetic: str
+) -> None:
+    options = DigitizerOptions.of_profile(profile)
+    assert options == DigitizerOptions(
+        line_rounds=line_rounds,
+        second_look=second_look,
+        crossing=crossing,
+        arithmetic=arithmetic,  # type: ignore[arg-type]
+    )
+    changed = DigitizerOptions.of_profile(profile, second_look=not second_look, threads=3)
+    assert changed == replace(options, second_look=not second_look, threads=3)
 
 
-def test_profiles_are_options_that_exist_and_changes_go_first() -> None:
-    for name in PROFILES:
-        assert DigitizerOptions.of_profile(name).template == DigitizerOptions().template
-    assert DigitizerOptions.of_profile("balanced") == DigitizerOptions()
-    assert DigitizerOptions.of_profile("fast", second_pass="always").second_pass == "always"
+def test_there_are_three_profiles_and_no_others() -> None:
+    assert list(PROFILES) == ["fast", "balanced", "accurate"]
+    assert DigitizerOptions.of_profile() == DigitizerOptions()
     with pytest.raises(CardioscanError, match="fast, balanced, accurate"):
         DigitizerOptions.of_profile("quick")
 
@@ -162,14 +192,13 @@ class Listening:
 
 
 @pytest.mark.parametrize(
-    ("page", "candidates", "place"),
-    [("ecg", "original", -1), ("noise", "original", -1), ("ecg", "preprocessed", 0), ("ecg", "quality", 0)],
+    ("page", "source_aware", "place"), [("ecg", False, -1), ("noise", False, -1), ("ecg", True, 0)]
 )
 def test_the_kind_of_capture_is_asked_once_and_last_where_nothing_waits_for_it(
-    page: str, candidates: str, place: int
+    page: str, source_aware: bool, place: int
 ) -> None:
     listening = Listening()
-    options = replace(DigitizerOptions(), candidates=candidates)
+    options = DigitizerOptions(source_aware=source_aware)
     source = EXAMPLES / "page-photo.jpg" if page == "ecg" else no_ecg(page)
     record = Digitizer(listening, options).digitize(source)
     assert record.outcome == ("digitized" if page == "ecg" else "refused")
@@ -184,4 +213,168 @@ def test_opening_ahead_opens_networks_and_imports_the_stages() -> None:
     digitizer.open_ahead().join()
     assert isinstance(digitizer.backend, OnnxBackend)
     assert digitizer.backend.model_versions() == {}  # nothing was asked
-    assert {"cardioscan.run", "scipy.signal"} <= sys.modules.keys()
+    assert {"cardioscan.stages", "scipy.signal"} <= sys.modules.keys()
+
+
+# --- stages
+
+
+@pytest.fixture(scope="module")
+def told() -> list[str]:
+    """What the walk through the stages told of its progress."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def walked(digitizer: Digitizer, example: Digitization, told: list[str]) -> list[Stage]:
+    """The stages of the example page."""
+    assert example.image is not None
+    stopwatch = Stopwatch(told.append)
+    backend = TimedBackend(digitizer.backend, stopwatch)
+    return list(walk(example.image, backend, digitizer.options, None, stopwatch))
+
+
+def test_a_page_goes_through_five_stages_each_of_which_holds_the_one_before(walked: list[Stage]) -> None:
+    assert [type(stage) for stage in walked] == [Located, Flattened, RowsFound, Traced, Read]
+    located, flattened, rows, traced, done = walked
+    assert done.traced is traced and traced.rows is rows and rows.flattened is flattened
+    assert flattened.located is located
+    for before, after in pairwise(walked):
+        assert before.diagnostics.items() <= after.diagnostics.items()
+
+
+def test_the_walk_gives_what_the_digitizer_gives(walked: list[Stage], example: Digitization) -> None:
+    done = walked[-1]
+    assert isinstance(done, Read)
+    np.testing.assert_array_equal(done.signals, example.record.signals)
+    np.testing.assert_array_equal(done.confidence, example.record.confidence)
+    np.testing.assert_array_equal(done.features, example.lead_features)
+
+
+def test_progress_is_told_stage_by_stage_with_the_networks_in_between(walked: list[Stage], told: list[str]) -> None:
+    order = ["alignment", "rectification", "layout", "waveform", "signal"]
+    assert [name for name in told if name in order] == order
+    following = dict(pairwise(told))
+    assert following["alignment"] == "label_detector" and following["rectification"] == "grid_rectifier"
+    assert following["waveform"] == "waveform_extractor"
+
+
+@pytest.mark.parametrize("reached", range(6))
+def test_a_refused_page_keeps_what_the_last_stage_knew(
+    digitizer: Digitizer,
+    walked: list[Stage],
+    example: Digitization,
+    reached: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refused(*_: object) -> Iterator[Stage]:
+        yield from walked[:reached]
+        if reached < len(walked):
+            raise StageError(RefusalCode.GRID_NOT_FOUND, "no further", tried=4)
+
+    monkeypatch.setattr(stages, "walk", refused)
+    found = digitizer.digitize_with_details(example.image)
+    assert (found.record.outcome == "refused") == (reached < 5)
+    known = (found.labels, found.lattice, found.page, found.row_coverage, found.lead_features)
+    assert [what is not None for what in known] == [place < reached for place in range(5)]
+    assert (found.flatten is not None) == (reached >= 2) and bool(found.traces) == (reached == 5)
+    assert found.image is not None and (found.record.layout is not None) == (reached == 5)
+    last = walked[reached - 1].diagnostics if reached else {}
+    assert last.items() <= found.record.diagnostics.items()
+    assert (found.record.diagnostics.get("tried") == 4) == (reached < 5)
+
+
+@pytest.mark.parametrize(
+    "source_aware",
+    [
+        False,
+        True,
+    ],
+)
+def test_a_page_that_is_not_flattened_keeps_its_names(
+    digitizer: Digitizer, source_aware: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> Flattened:
+        raise StageError(RefusalCode.GRID_NOT_FOUND, "no grid")
+
+    monkeypatch.setattr(stages, "flatten", refused)
+    monkeypatch.setattr(stages, "classify", lambda *_: ("0005", 0.9))
+    aware = Digitizer(digitizer.backend, DigitizerOptions(source_aware=source_aware))
+    assert aware.digitize_with_details(EXAMPLES / "page-photo.jpg").labels is not None
+
+
+def test_a_fault_of_ours_ends_its_own_page_only(
+    digitizer: Digitizer, walked: list[Stage], example: Digitization, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*_: object) -> Iterator[Stage]:
+        yield walked[0]
+        raise ZeroDivisionError("of ours")
+
+    monkeypatch.setattr(stages, "walk", failing)
+    found = digitizer.digitize_with_details(example.image)
+    assert (
+        found.record.reasons[0].code == "internal_error"
+        and "ZeroDivisionError: of ours" in found.record.reasons[0].detail
+    )
+    assert found.labels is not None and found.lattice is None
+
+
+# --- time
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Time passes when it is told to."""
+    now = [100.0]
+    monkeypatch.setattr("cardioscan.stopwatch.time", SimpleNamespace(perf_counter=lambda: now[0]))
+
+    def passes(seconds: float) -> None:
+        now[0] += seconds
+
+    return passes
+
+
+def test_time_is_booked_on_the_innermost_name(clock: Callable[[float], None]) -> None:
+    told: list[str] = []
+    stopwatch = Stopwatch(told.append)
+    clock(9)
+    with stopwatch("outer"):
+        clock(1)
+        with stopwatch("inner"):
+            clock(2)
+            with stopwatch("innermost"):
+                clock(4)
+        clock(8)
+        with stopwatch("inner"):
+            clock(16)
+    clock(9)
+    assert stopwatch.timings_s() == {"outer": 9.0, "inner": 18.0, "innermost": 4.0}
+    assert told == ["outer", "inner", "innermost", "inner"]
+
+
+def test_time_until_a_fault_is_booked_and_the_work_around_goes_on(clock: Callable[[float], None]) -> None:
+    stopwatch = Stopwatch()
+    with stopwatch("outer"):
+        with pytest.raises(ZeroDivisionError), stopwatch("inner"):
+            clock(1.00004)
+            raise ZeroDivisionError
+        clock(2)
+    assert stopwatch.timings_s() == {"inner": 1.0, "outer": 2.0}
+
+
+def test_networks_are_booked_under_their_own_names(clock: Callable[[float], None]) -> None:
+    class Slow:
+        def infer(self, model: str, inputs: Tensors) -> dict[str, NDArray[Any]]:
+            clock(3)
+            return {model: inputs["page"]}
+
+        def model_versions(self) -> dict[str, tuple[str, str]]:
+            return {"label_detector": ("1", "")}
+
+    stopwatch, page = Stopwatch(), np.zeros(2)
+    backend = TimedBackend(Slow(), stopwatch)
+    with stopwatch("alignment"):
+        clock(0.5)
+        assert backend.infer("label_detector", {"page": page}) == {"label_detector": page}
+    assert stopwatch.timings_s() == {"alignment": 0.5, "label_detector": 3.0}
+    assert backend.model_versions() == {"label_detector": ("1", "")}

@@ -32,6 +32,9 @@ def test_what_is_no_page_is_refused_with_a_reason(digitizer: Digitizer, kind: st
 def test_pages_that_nearly_pass_are_refused_for_what_was_read(
     digitizer: Digitizer, kind: str, number: int, code: str
 ) -> None:
-    record = digitizer.digitize(DISTRACTORS[kind](np.random.default_rng([5, number])))
+    found = digitizer.digitize_with_details(DISTRACTORS[kind](np.random.default_rng([5, number])))
+    record = found.record
     assert record.outcome == "refused", record.diagnostics
     assert record.reasons[0].code == code
+    assert record.layout is record.calibration is None and not found.traces
+    assert found.labels is not None and found.lattice is not None and found.page is not None  # how far it came

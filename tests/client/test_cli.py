@@ -17,7 +17,7 @@ from PIL import Image
 
 import cardioscan
 from cardioscan.backends.specs import SPECS, find_model_file
-from cardioscan.formats import format_names, read_signals
+from cardioscan.formats import format_names, read_signals, write_record
 from cardioscan.page.leads import LEADS
 from cardioscan.record import EcgRecord
 from cardioscan_client.cli import main
@@ -197,7 +197,7 @@ def test_evaluate(tmp_path: Path) -> None:
     truth = np.stack([np.sin(2 * np.pi * (1 + lead / 10) * time) for lead in range(12)])
     (tmp_path / "out").mkdir()
     for name, signals in {"good": truth, "shifted": np.roll(truth, 20, axis=1)}.items():
-        EcgRecord(name, signals, np.ones((12, 5000), np.float32)).write(tmp_path / "out")
+        write_record(EcgRecord(name, signals, np.ones((12, 5000), np.float32)), tmp_path / "out")
     np.savez(tmp_path / "truth.npz", signals=np.stack([truth] * 3), names=["good", "shifted", "gone"])
     options = ("evaluate", tmp_path / "out", tmp_path / "truth.npz", "--printed", "all")
     result = json.loads(call(*options, "--json").stdout)

@@ -108,6 +108,6 @@ def test_tab_in_bash(terminal: Terminal) -> None:
     terminal.press('eval "$(cardioscan completion bash)"; echo so""urced\n', until="sourced\r\n")
     terminal.press("cardioscan dig\t", until="cardioscan digitize ")
     terminal.press("pag\t", until="page-photo.jpg ")
-    terminal.press("--flip-tta al\t", until="--flip-tta always ")
+    terminal.press("--profile bal\t", until="--profile balanced ")
     terminal.press("--overl\t", until="--overlay ")
     terminal.press("--tls-ca pag\t", until="--tls-ca page-photo.jpg ")

@@ -17,6 +17,8 @@ from PIL import Image
 
 from cardioscan.evaluate.evaluation import PageRow, only_printed
 from cardioscan.evaluate.measure import compare
+from cardioscan.formats import write_record
+from cardioscan.page.catalogue import find_layout
 from cardioscan.page.leads import LEADS
 from cardioscan.record import EcgRecord, Reason
 from cardioscan_client.cli import main
@@ -34,11 +36,11 @@ def beat(shift: int = 0) -> np.ndarray:
     """(12, 5000) mV in the standard layout, every lead of another size."""
     time = np.arange(5000) / 500
     course = np.exp(-(((time % 0.8) - 0.3) ** 2) / 0.0008) + 0.2 * np.sin(2 * np.pi * 1.25 * time)
-    return only_printed(np.roll(np.outer(np.linspace(0.5, 1.5, 12), course), shift, axis=1))
+    return only_printed(np.roll(np.outer(np.linspace(0.5, 1.5, 12), course), shift, axis=1), find_layout("3x4+1"))
 
 
 def write(folder: Path, name: str, signals: np.ndarray) -> None:
-    EcgRecord(name, signals, np.isfinite(signals).astype(np.float32)).write(folder)
+    write_record(EcgRecord(name, signals, np.isfinite(signals).astype(np.float32)), folder)
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +52,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, noise in (("good", 0.001), ("worse", 0.4), ("worst", 0.8)):
         write(out, name, truth + rng.normal(0, noise, truth.shape))
     write(out, "stray-<b>", truth)
-    EcgRecord.refused(HOSTILE, [Reason("grid_not_found", REASON)]).write(out)
+    write_record(EcgRecord.refused(HOSTILE, [Reason("grid_not_found", REASON)]), out)
     Image.effect_noise((3000, 2000), 60).convert("RGB").save(out / "good.overlay.png")
     (out / "worse.overlay.png").write_bytes(b"no picture")
     names = ["bad", "gone", "good", "worse", "worst"]

@@ -31,7 +31,6 @@ from cardioscan_client.triton import TritonBackend
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "page-photo.jpg"
 WriteBlank = Callable[..., Path]
-QUICK = {"flip_tta": "never", "straightening": False}
 
 
 def thumbnail() -> dict[str, np.ndarray]:
@@ -78,7 +77,7 @@ def test_a_restart_in_the_middle_of_50_pages(blank_server: TritonServer, tmp_pat
     out = tmp_path / "out"
     write_pages(tmp_path / "pages", 50)
     command = [sys.executable, "-m", "cardioscan_client", "digitize", str(tmp_path / "pages"), "-o", str(out)]
-    options = ["--server", blank_server.grpc_address, "--jobs", "2", "--json", "--flip-tta", "never"]
+    options = ["--server", blank_server.grpc_address, "--jobs", "2", "--json"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     again = TritonServer(blank_server.repository, blank_server.options)
     batch = subprocess.Popen([*command, *options], stdout=subprocess.PIPE, text=True, env=environment)
@@ -107,7 +106,7 @@ def test_a_server_that_stays_away_ends_the_batch_and_keeps_what_is_done(
     files = write_pages(tmp_path / "pages", 4)
     (tmp_path / "out").mkdir()
     server = TritonOptions(blank_server.grpc_address, reconnect_s=0.5)
-    results = run_batch(files, BatchOptions(tmp_path / "out", pipeline=QUICK, server=server))
+    results = run_batch(files, BatchOptions(tmp_path / "out", server=server))
     assert next(results).name == "00"
     kill(blank_server)
     with pytest.raises(ServerUnavailableError, match="no server answers"):
@@ -119,7 +118,7 @@ def test_a_server_that_comes_back_as_another_release_ends_the_batch(blank_server
     files = write_pages(tmp_path / "pages", 4)
     (tmp_path / "out").mkdir()
     server = TritonOptions(blank_server.grpc_address)
-    results = run_batch(files, BatchOptions(tmp_path / "out", pipeline=QUICK, server=server))
+    results = run_batch(files, BatchOptions(tmp_path / "out", server=server))
     next(results)
     kill(blank_server)
     (blank_server.repository / "grid_rectifier" / "1").rename(blank_server.repository / "grid_rectifier" / "2")

@@ -29,7 +29,6 @@ from cardioscan_client.triton import TritonBackend
 from cardioscan_client.triton_aio import AsyncDigitizer, AsyncTritonBackend
 
 WriteBlank = Callable[..., Path]
-QUICK = {"flip_tta": "never", "straightening": False}
 BLANK_PAGE = np.full((300, 300, 3), 255, np.uint8)
 
 
@@ -97,7 +96,7 @@ def test_pages_of_a_batch_meet_on_the_server(held_server: TritonServer, tmp_path
     for file in files:
         Image.fromarray(BLANK_PAGE).save(file)
     (tmp_path / "out").mkdir()
-    options = BatchOptions(tmp_path / "out", pipeline=QUICK, server=patient(held_server))
+    options = BatchOptions(tmp_path / "out", server=patient(held_server))
     results = list(run_batch(files, options, jobs=3))
     assert sorted(result.name for result in results) == [file.stem for file in files]
     assert max(batches(held_server.grpc_address)) == 2, "requests of different pages were computed together"
@@ -124,7 +123,7 @@ def test_pages_of_an_event_loop_meet_on_the_server_and_are_bounded(
 
     async def digitize() -> None:
         async with AsyncTritonBackend(patient(held_server)) as backend:
-            digitizer = AsyncDigitizer(backend, DigitizerOptions(**QUICK), max_pages=3)
+            digitizer = AsyncDigitizer(backend, DigitizerOptions(), max_pages=3)
             await asyncio.gather(*(digitizer.digitize(BLANK_PAGE) for _ in range(4)))
             digitizer.close()
 

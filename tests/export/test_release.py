@@ -17,7 +17,7 @@ pytest.importorskip("onnxscript", reason="the package onnxscript (extra 'export'
 from cardioscan.backends.inference import OnnxBackend  # noqa: E402
 from cardioscan.backends.specs import SPECS, find_model_file  # noqa: E402
 from cardioscan.errors import ModelError  # noqa: E402
-from cardioscan.locate.alignment import letterbox  # noqa: E402
+from cardioscan.locate.views import letterbox  # noqa: E402
 from cardioscan.networks.models import build_network  # noqa: E402
 from cardioscan.synthesis.dataset import render_page  # noqa: E402
 from cardioscan.synthesis.simulator import SimulatedSignals  # noqa: E402

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 from click.shell_completion import CompletionItem
 
 from cardioscan.errors import MissingDependencyError
+
+if TYPE_CHECKING:
+    from cardioscan_client.connection import TritonOptions
 
 OK, NOT_ALL, WRONG_CALL, INTERRUPTED = 0, 1, 2, 130
 """Exit statuses: all is well; something is not (a page was refused, a finding); the call itself is wrong; Ctrl-C."""
@@ -66,11 +69,9 @@ tls_ca_option = click.option(
 
 
 def triton_options(
-    server: str | None, timeout_s: float, ca_file: str | None, token: str | None, tls: bool = False
-) -> Any:
-    """How to reach a server that has ``timeout_s`` for a page; None without one."""
-    if server is None:
-        return None
+    server: str, timeout_s: float, ca_file: str | None, token: str | None, tls: bool = False
+) -> TritonOptions:
+    """How to reach a server that has ``timeout_s`` for a page."""
     from cardioscan_client.connection import TritonOptions
 
     # A page has a deadline; a single request needs none that is shorter.

@@ -125,7 +125,7 @@ def digitize(
         models=models,
         profile=profile,
         pipeline={key: value for key, value in pipeline.items() if value is not None},
-        server=triton_options(server, timeout, tls_ca, token, tls),
+        server=None if server is None else triton_options(server, timeout, tls_ca, token, tls),
     )
     with _readable(inputs) as (paths, piped):
         files = expand_inputs(paths)

@@ -33,7 +33,8 @@ def doctor(
     from cardioscan_client.doctor import TROUBLE, examine
 
     troubled = False
-    for finding in examine(models, triton_options(server, timeout, tls_ca, token)):
+    options = None if server is None else triton_options(server, timeout, tls_ca, token)
+    for finding in examine(models, options):
         troubled |= finding.state == TROUBLE
         if as_json:
             click.echo(json.dumps(finding.to_json_dict()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from http.server import HTTPServer
 from typing import Final
 
@@ -17,7 +18,6 @@ from prometheus_client import (
 
 from cardioscan.errors import ServerStartError
 from cardioscan.record import EcgRecord
-from cardioscan_client.page_queue import PageQueue
 from cardioscan_client.ports import port_message
 
 _PAGE_BUCKETS_S: Final = (0.05, 0.1, 0.25, 0.5, 1, 2, 3, 5, 7.5, 10, 15, 20, 30, 60, 120)
@@ -62,12 +62,10 @@ class Metrics:
         self._upstream: Gauge | None = None
         self.streams = Gauge("cardioscan_streams", "Streams open.", registry=self.registry)
 
-    def watch(self, queue: PageQueue) -> None:
-        """Read the pages in work and waiting from a queue whenever Prometheus asks."""
-        running = Gauge("cardioscan_pages_in_flight", "Pages in work.", registry=self.registry)
-        running.set_function(lambda: queue.running)
-        waiting = Gauge("cardioscan_pages_waiting", "Pages that wait for a thread.", registry=self.registry)
-        waiting.set_function(lambda: queue.waiting)
+    def watch(self, running: Callable[[], float], waiting: Callable[[], float]) -> None:
+        """Read the pages in work and waiting from these functions whenever Prometheus asks."""
+        Gauge("cardioscan_pages_in_flight", "Pages in work.", registry=self.registry).set_function(running)
+        Gauge("cardioscan_pages_waiting", "Pages that wait for a thread.", registry=self.registry).set_function(waiting)
 
     def upstream(self, ready: bool) -> None:
         """State whether the server behind the gateway is ready; before the first time there is no such metric."""

@@ -31,7 +31,7 @@ FILE_ERRORS: Final = frozenset(
 
 
 class PageCall:
-    """How long somebody waits for a page: until its time is over, or until he goes away.
+    """How long a caller waits for a page: until its time is over, or until the caller goes away.
 
     Args:
         seconds: from now.

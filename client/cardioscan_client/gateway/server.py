@@ -47,7 +47,7 @@ class Gateway:
         self.options, self.metrics = options, Metrics()
         self.port = 0
         self._queue = GatewayQueue(work, options.jobs, options.queue)
-        self.metrics.watch(self._queue)
+        self.metrics.watch(lambda: self._queue.running, lambda: self._queue.waiting)
         self._http: HTTPServer | None = None
 
     @property

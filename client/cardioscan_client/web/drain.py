@@ -10,10 +10,10 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 MAX_BYTES: Final = 256 << 20
-"""At most so much of a request is read only to be thrown away."""
+"""How much of a request is read at most only to be thrown away."""
 
 MAX_S: Final = 20.0
-"""At most so long."""
+"""How long at most, seconds."""
 
 
 class Drain:

@@ -112,7 +112,7 @@ class Jobs:
         self._lock = threading.Lock()
         self._version = 0
         self._queue = PageQueue(options.jobs, options.queue)
-        metrics.watch(self._queue)
+        metrics.watch(lambda: self._queue.running, lambda: self._queue.waiting)
 
     def close(self) -> None:
         """Drop what waits and wait for what is in work, for the time of grace at most; forget everything."""

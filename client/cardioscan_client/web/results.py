@@ -191,9 +191,12 @@ def _page(page: ReadPage) -> dict[str, Any]:
         "px_per_s": scale.px_per_s,
         "speed_mm_per_s": scale.speed_mm_per_s,
         "gain_mm_per_mv": scale.gain_mm_per_mv,
-        "seconds": layout.seconds,
+        "width_s": layout.width_s,
         "zero_y": list(page.zero_y),
-        "segments": [{**asdict(cell), "x_start": segment.x_start, "x_end": segment.x_end} for segment, cell in cells],
+        "segments": [
+            {**asdict(cell), "left_s": layout.left_s(cell), "x_start": segment.x_start, "x_end": segment.x_end}
+            for segment, cell in cells
+        ],
         "names": [
             {"name": name.lead, "rhythm": (name.lead, name.row) in rhythm, "x": name.x, "y": name.y}
             for name in page.names

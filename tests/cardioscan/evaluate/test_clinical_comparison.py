@@ -9,20 +9,16 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from cardioscan.evaluate.clinical import (
-    MEASURES,
-    ClinicalComparison,
-    ClinicalMeasures,
-    ClinicalSummary,
-    compare_clinical,
-)
+from cardioscan.evaluate.clinical import ClinicalComparison, ClinicalSummary, compare_clinical
 from cardioscan.evaluate.evaluation import evaluate_paths, only_printed
+from cardioscan.formats import write_record
 from cardioscan.page.catalogue import find_layout
 from cardioscan.page.leads import LEADS
+from cardioscan.postprocess.clinical import MEASURES, ClinicalMeasures
 from cardioscan.record import EcgRecord, Reason
 from cardioscan.synthesis.simulator import SimulatedSignals
 from cardioscan_client.cli import main
-from tests.cardioscan.evaluate.known_ecg import GAINS, ecg
+from tests.cardioscan.postprocess.known_ecg import GAINS, ecg
 
 pytest.importorskip("neurokit2", reason="needs the package neurokit2 (extra 'clinical')")
 
@@ -94,8 +90,8 @@ def results(tmp_path: Path) -> tuple[Path, Path]:
     truths = [only_printed(ecg(rate, noise=0.005), STANDARD) for rate in (62, 75, 90)]
     pages = {"a": truths[0], "b-1": only_printed(ecg(72, noise=0.005), STANDARD)}
     for name, values in pages.items():
-        EcgRecord(name, values, np.isfinite(values).astype(np.float32)).write(tmp_path / "out")
-    EcgRecord.refused("c", [Reason("grid_not_found", "no grid")]).write(tmp_path / "out")
+        write_record(EcgRecord(name, values, np.isfinite(values).astype(np.float32)), tmp_path / "out")
+    write_record(EcgRecord.refused("c", [Reason("grid_not_found", "no grid")]), tmp_path / "out")
     np.savez(tmp_path / "truth.npz", signals=np.stack(truths), names=["a", "b", "c"])
     return tmp_path / "out", tmp_path / "truth.npz"
 

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from cardioscan.errors import FormatError
-from cardioscan.evaluate.evaluation import RATIO_CAP, evaluate_paths, match_predictions, only_printed, read_truth
+from cardioscan.evaluate.evaluation import evaluate_paths, match_predictions, only_printed, read_truth
+from cardioscan.evaluate.measure import RATIO_CAP
+from cardioscan.formats import write_record
 from cardioscan.page.catalogue import find_layout
 from cardioscan.page.leads import LEADS
 from cardioscan.record import EcgRecord, Reason
@@ -27,7 +29,7 @@ def save_truths(path: Path, names: list[str], **extra: object) -> list[np.ndarra
 
 
 def write_page(directory: Path, name: str, values: np.ndarray) -> None:
-    EcgRecord(name, values, np.isfinite(values).astype(np.float32)).write(directory)
+    write_record(EcgRecord(name, values, np.isfinite(values).astype(np.float32)), directory)
 
 
 def write_wfdb(
@@ -184,7 +186,7 @@ def test_folder_against_one_npz(tmp_path: Path) -> None:
     out = tmp_path / "out"
     write_page(out, "a-0", truths[0])
     write_page(out, "b", truths[1] + np.random.default_rng(0).normal(scale=0.3, size=(12, 5000)))
-    EcgRecord.refused("c.page2", [Reason("grid_not_found", "no grid")]).write(out)
+    write_record(EcgRecord.refused("c.page2", [Reason("grid_not_found", "no grid")]), out)
     write_page(out, "z", truths[0])
     (out / "summary.json").write_text(json.dumps({"pages": 4}))
     (out / "a-0.overlay.png").write_bytes(b"")

@@ -73,7 +73,7 @@ def test_clinical_formats_do_not_carry_the_name_of_the_file(name, page_record):
 
 
 def test_record_writes_csv_and_json_by_default(page_record, tmp_path):
-    assert [path.name for path in page_record.write(tmp_path)] == ["Jane_Doe_1950.csv", "Jane_Doe_1950.json"]
+    assert [path.name for path in write_record(page_record, tmp_path)] == ["Jane_Doe_1950.csv", "Jane_Doe_1950.json"]
 
 
 @pytest.mark.parametrize("asked", [["csv"], ["csv", "json"], ["npz", "fhir"], ["json"]])

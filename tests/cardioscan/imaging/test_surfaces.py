@@ -109,7 +109,7 @@ def test_a_surface_is_as_stiff_as_predicting_allows(waves, noise, stiffest):
     values = (truth + rng.normal(0, noise, truth.shape))[..., None]
     fold = (i + j) % 2
     ladder = (1e-4, 1e-2, 1.0, 100.0, 1e5)
-    chosen = g.stiffest_that_predicts(values, np.ones(truth.shape), fold, ladder)
+    chosen = g.cross_validated_smoothness(values, np.ones(truth.shape), fold, ladder)
     assert (chosen >= 100.0) == stiffest
 
     def missed(smoothness):
@@ -128,5 +128,5 @@ def test_single_values_far_off_do_not_decide_how_stiff_a_surface_is():
     spoilt = values.copy()
     spoilt[rng.random(i.shape) < 0.02] += 50
     ladder = (1e-4, 1e-2, 1.0, 100.0, 1e5)
-    calm = g.stiffest_that_predicts(values, np.ones(i.shape), (i + j) % 2, ladder, farthest=1.0)
-    assert g.stiffest_that_predicts(spoilt, (spoilt < 10)[..., 0] * 1.0, (i + j) % 2, ladder, farthest=1.0) == calm
+    calm = g.cross_validated_smoothness(values, np.ones(i.shape), (i + j) % 2, ladder, max_error=1.0)
+    assert g.cross_validated_smoothness(spoilt, (spoilt < 10)[..., 0] * 1.0, (i + j) % 2, ladder, max_error=1.0) == calm

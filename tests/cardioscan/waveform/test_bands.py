@@ -44,7 +44,7 @@ def test_bands_around_no_ink_are_where_the_rows_are() -> None:
 
 @pytest.mark.parametrize("gain", [5.0, 10.0, 20.0])
 def test_bands_are_as_high_on_paper_at_any_gain(gain: float) -> None:
-    bands = Bands.of(REFERENCE_PAGE.with_scale(Scale(25.0, gain)))
+    bands = Bands.of(replace(REFERENCE_PAGE, scale=Scale(25.0, gain)))
     assert bands.height == 2 * round(60 * PX_PER_MM)
     assert [top + bands.height / 2 for top in bands.tops] == list(REFERENCE_PAGE.zero_y)
 

@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 
 from cardioscan import Digitizer
+from cardioscan.backends.specs import NAME_PLACES
 from cardioscan.imaging.images import load_image
-from cardioscan.page.template import STANDARD_PAGE
 from cardioscan.pipeline import Digitization, DigitizerOptions
 from cardioscan_client.web.options import WebOptions
 from cardioscan_client.web.run import address_of, listen, make_server
@@ -82,7 +82,7 @@ def nameless(photo: bytes, truth: dict[str, np.ndarray]) -> bytes:
     """
     image = np.array(load_image(photo).pixels)
     nodes = truth["nodes"]
-    for label in STANDARD_PAGE.labels:
+    for label in NAME_PLACES.classes:
         x, y = nodes[label.j, label.i]
         cv2.circle(image, (round(x + 12), round(y)), 44, (236, 232, 240), -1)
         cv2.rectangle(image, (round(x - 22), round(y - 90)), (round(x + 14), round(y - 10)), (236, 232, 240), -1)

@@ -57,14 +57,14 @@ export function sheetLayout(page, leads) {
   const top = Math.max(TOP, HEADLINE + reach(0, 1) - ROW / 2);
   const below = Math.max(0, 2 + reach(rows - 1, -1) - ROW / 2);
   const segments = page.segments.map((segment) => {
-    const x = LEFT + speed * segment.t_start;
+    const x = LEFT + speed * segment.left_s;
     return {
       lead: segment.lead, row: segment.row, x, end: x + speed * segment.seconds, start: segment.t_start,
       zero: top + ROW * (segment.row + 0.5), perSecond: speed, perMv: segment.sign * gain,
     };
   });
   return {
-    width: LEFT + page.seconds * speed + RIGHT, height: Math.ceil(top + ROW * rows + below), perMm: 1, segments, left: LEFT, gain,
+    width: LEFT + page.width_s * speed + RIGHT, height: Math.ceil(top + ROW * rows + below), perMm: 1, segments, left: LEFT, gain,
   };
 }
 

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 from cardioscan.errors import InvalidRecordError, MissingDependencyError
-from cardioscan.evaluate.clinical import MEASURES, PLAUSIBLE, ClinicalMeasures, measure_clinical
-from cardioscan.evaluate.delineation import delineate
 from cardioscan.evaluate.evaluation import only_printed, read_truth
 from cardioscan.page.catalogue import find_layout
 from cardioscan.page.leads import LEADS
+from cardioscan.postprocess.clinical import MEASURES, PLAUSIBLE, ClinicalMeasures, measure_clinical
+from cardioscan.postprocess.delineation import delineate
 from cardioscan.postprocess.heart_rate import HEART_RATE_RANGE_BPM, heart_rate_bpm
 from cardioscan.synthesis.simulator import SimulatedSignals
-from tests.cardioscan.evaluate.known_ecg import FS, GAINS, II, INTERVALS, ecg, hump
+from tests.cardioscan.postprocess.known_ecg import FS, GAINS, II, INTERVALS, ecg, hump
 
 pytest.importorskip("neurokit2", reason="needs the package neurokit2 (extra 'clinical')")
 
