@@ -79,6 +79,13 @@ def test_every_print_of_a_lead_has_a_name_of_its_own(
     assert layout.prints("V1") == ()
 
 
+def test_prints_of_one_row_have_names_of_their_own_too() -> None:
+    quarters = tuple(Cell("II", 0, column, 2.5 * column, 2.5) for column in range(4))
+    layout = Layout("quarters", (*quarters, Cell("II", 1, 0, 0.0, 10.0)))
+    names = [layout.trace_name(cell) for cell in layout.cells]
+    assert len(set(names)) == 5 and names[-1] == "II (rhythm)"
+
+
 def test_columns_of_a_simultaneous_layout_begin_together() -> None:
     layout = Layout("own", (Cell("I", 0, 0, 0.0, 2.5), Cell("aVR", 0, 1, 2.5, 3.0, -1), Cell("II", 1, 0, 0.0, 5.5)))
     together = layout.simultaneous()
