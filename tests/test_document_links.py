@@ -77,4 +77,7 @@ def test_every_format_and_every_command_has_its_line() -> None:
 
 def test_readme_leads_to_every_document() -> None:
     linked = set(re.findall(r"\]\((docs/[\w/-]+\.md)\)", (ROOT / "README.md").read_text("utf-8")))
-    assert linked >= {relative(path) for path in DOCUMENTS} - {"README.md"}
+    notes = {relative(path) for path in DOCUMENTS if path.parent.name == "notes" and path.name != "README.md"}
+    assert linked >= {relative(path) for path in DOCUMENTS} - notes - {"README.md"}
+    listed = re.findall(r"\]\(([\w-]+\.md)\)", (ROOT / "docs" / "notes" / "README.md").read_text("utf-8"))
+    assert {f"docs/notes/{name}" for name in listed} == notes

@@ -63,17 +63,16 @@ def test_single_points_lie_where_the_dense_map_has_them():
     assert np.isnan(page_map.at(np.array([[np.nan, 3.0]]))).all()
 
 
-@pytest.mark.parametrize("columns", [slice(None), slice(0, 30), slice(1017, 1046), slice(2190, 2300)])
 @pytest.mark.parametrize("fill", [255, None])
-def test_pages_sampled_by_tiles_are_those_of_the_dense_map(columns, fill):
+def test_pages_sampled_by_tiles_are_those_of_the_dense_map(fill):
     """But for the fixed point of OpenCV's weights: places differ by its last bit, brightness by a level or two."""
     rng = np.random.default_rng(0)
     image = cv2.GaussianBlur(rng.integers(0, 256, (1900, 2500, 3), dtype=np.uint8), (0, 0), 2.0)
     page_map = PageMap.of(BENT, SHEET)
     border = cv2.BORDER_REPLICATE if fill is None else cv2.BORDER_CONSTANT
     maps = page_map.dense()
-    wanted = cv2.remap(image, *maps, cv2.INTER_LINEAR, borderMode=border, borderValue=(fill or 0,) * 3)[:, columns]
-    found = page_map.sample(image, fill, columns)
+    wanted = cv2.remap(image, *maps, cv2.INTER_LINEAR, borderMode=border, borderValue=(fill or 0,) * 3)
+    found = page_map.sample(image, fill)
     assert found.shape == wanted.shape
     assert np.mean(np.abs(found.astype(int) - wanted) > 2) < 1e-3
 
