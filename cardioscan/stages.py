@@ -149,31 +149,20 @@ def digitize_page(
     timed = TimedBackend(backend, stopwatch)
     image: Image | None = None
     stage: Stage | None = None
-    found: dict[str, Any] = {}
-    category: str | None = None
-    asked = False
-
-    def ask_category(picture: Image) -> None:
-        nonlocal category, asked
-        if not asked:
-            category, probability = classify(picture, timed)
-            found["source_probability"] = round(probability, 4)
-            asked = True
-
+    kind: tuple[str | None, float] | None = None
     error: PageRefusedError | None = None
     try:
         with stopwatch("read"):
             image = np.asarray(load_image(source, page, options.limits).pixels)
         if options.source_aware:
-            ask_category(image)
+            kind = classify(image, timed)
         try:
-            for stage in walk(image, timed, options, corners, stopwatch, category):
-                if isinstance(stage, Traced):
-                    # The largest network takes longest to open: it is asked when nothing else waits for it.
-                    ask_category(image)
-        except PageRefusedError:
-            ask_category(image)
-            raise
+            for result in walk(image, timed, options, corners, stopwatch, None if kind is None else kind[0]):
+                stage = result
+        except PageRefusedError as refusal:
+            error = refusal
+        # The largest network takes longest to open: it is asked last where nothing waits for its answer.
+        kind = kind or classify(image, timed)
     except PageRefusedError as refusal:
         error = refusal
     except CardioscanError:
@@ -182,6 +171,8 @@ def digitize_page(
         _LOG.exception("digitizing %s failed", name)
         detail = f"An unexpected error ended this page ({type(fault).__name__}: {fault}). Please report it."
         error = StageError(RefusalCode.INTERNAL_ERROR, detail)
+    category, probability = kind or (None, None)
+    found: dict[str, Any] = {} if probability is None else {"source_probability": round(probability, 4)}
     if stage is not None:
         found |= stage.diagnostics
     common: dict[str, Any] = {

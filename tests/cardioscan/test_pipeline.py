@@ -4,39 +4,29 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from cardioscan import Digitizer, EcgRecord, stages
+from cardioscan import Digitizer, EcgRecord
 from cardioscan.backends.inference import OnnxBackend, Tensors
 from cardioscan.backends.specs import NAME_PLACES, SPECS
-from cardioscan.errors import CardioscanError, RefusalCode, StageError
+from cardioscan.errors import CardioscanError
 from cardioscan.evaluate.measure import compare
-from cardioscan.flatten.flatten import Flattened
 from cardioscan.flatten.phase import refine_nodes
-from cardioscan.layout.rows import RowsFound
-from cardioscan.locate.locate import Located
 from cardioscan.options import PROFILES, DigitizerOptions
 from cardioscan.page.layout import Layout
 from cardioscan.page.reference import REFERENCE_PAGE
 from cardioscan.page.scale import Source
 from cardioscan.plots import overlay_of
-from cardioscan.postprocess.read import Read
 from cardioscan.record import Digitization
-from cardioscan.stages import Stage, walk
-from cardioscan.stopwatch import Stopwatch, TimedBackend
 from cardioscan.synthesis.capture import desk
 from cardioscan.synthesis.dataset import render_page
 from cardioscan.synthesis.simulator import SimulatedSignals
-from cardioscan.waveform.trace import Traced
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
@@ -217,164 +207,3 @@ def test_opening_ahead_opens_networks_and_imports_the_stages() -> None:
 
 
 # --- stages
-
-
-@pytest.fixture(scope="module")
-def told() -> list[str]:
-    """What the walk through the stages told of its progress."""
-    return []
-
-
-@pytest.fixture(scope="module")
-def walked(digitizer: Digitizer, example: Digitization, told: list[str]) -> list[Stage]:
-    """The stages of the example page."""
-    assert example.image is not None
-    stopwatch = Stopwatch(told.append)
-    backend = TimedBackend(digitizer.backend, stopwatch)
-    return list(walk(example.image, backend, digitizer.options, None, stopwatch))
-
-
-def test_a_page_goes_through_five_stages_each_of_which_holds_the_one_before(walked: list[Stage]) -> None:
-    assert [type(stage) for stage in walked] == [Located, Flattened, RowsFound, Traced, Read]
-    located, flattened, rows, traced, done = walked
-    assert done.traced is traced and traced.rows is rows and rows.flattened is flattened
-    assert flattened.located is located
-    for before, after in pairwise(walked):
-        assert before.diagnostics.items() <= after.diagnostics.items()
-
-
-def test_the_walk_gives_what_the_digitizer_gives(walked: list[Stage], example: Digitization) -> None:
-    done = walked[-1]
-    assert isinstance(done, Read)
-    np.testing.assert_array_equal(done.signals, example.record.signals)
-    np.testing.assert_array_equal(done.confidence, example.record.confidence)
-    np.testing.assert_array_equal(done.features, example.lead_features)
-
-
-def test_progress_is_told_stage_by_stage_with_the_networks_in_between(walked: list[Stage], told: list[str]) -> None:
-    order = ["alignment", "rectification", "layout", "waveform", "signal"]
-    assert [name for name in told if name in order] == order
-    following = dict(pairwise(told))
-    assert following["alignment"] == "label_detector" and following["rectification"] == "grid_rectifier"
-    assert following["waveform"] == "waveform_extractor"
-
-
-@pytest.mark.parametrize("reached", range(6))
-def test_a_refused_page_keeps_what_the_last_stage_knew(
-    digitizer: Digitizer,
-    walked: list[Stage],
-    example: Digitization,
-    reached: int,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def refused(*_: object) -> Iterator[Stage]:
-        yield from walked[:reached]
-        if reached < len(walked):
-            raise StageError(RefusalCode.GRID_NOT_FOUND, "no further", tried=4)
-
-    monkeypatch.setattr(stages, "walk", refused)
-    found = digitizer.digitize_with_details(example.image)
-    assert (found.record.outcome == "refused") == (reached < 5)
-    known = (found.labels, found.lattice, found.page, found.row_coverage, found.lead_features)
-    assert [what is not None for what in known] == [place < reached for place in range(5)]
-    assert (found.flatten is not None) == (reached >= 2) and bool(found.traces) == (reached == 5)
-    assert found.image is not None and (found.record.layout is not None) == (reached == 5)
-    last = walked[reached - 1].diagnostics if reached else {}
-    assert last.items() <= found.record.diagnostics.items()
-    assert (found.record.diagnostics.get("tried") == 4) == (reached < 5)
-
-
-@pytest.mark.parametrize(
-    "source_aware",
-    [
-        False,
-        True,
-    ],
-)
-def test_a_page_that_is_not_flattened_keeps_its_names(
-    digitizer: Digitizer, source_aware: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refused(*_: object) -> Flattened:
-        raise StageError(RefusalCode.GRID_NOT_FOUND, "no grid")
-
-    monkeypatch.setattr(stages, "flatten", refused)
-    monkeypatch.setattr(stages, "classify", lambda *_: ("0005", 0.9))
-    aware = Digitizer(digitizer.backend, DigitizerOptions(source_aware=source_aware))
-    assert aware.digitize_with_details(EXAMPLES / "page-photo.jpg").labels is not None
-
-
-def test_a_fault_of_ours_ends_its_own_page_only(
-    digitizer: Digitizer, walked: list[Stage], example: Digitization, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def failing(*_: object) -> Iterator[Stage]:
-        yield walked[0]
-        raise ZeroDivisionError("of ours")
-
-    monkeypatch.setattr(stages, "walk", failing)
-    found = digitizer.digitize_with_details(example.image)
-    assert (
-        found.record.reasons[0].code == "internal_error"
-        and "ZeroDivisionError: of ours" in found.record.reasons[0].detail
-    )
-    assert found.labels is not None and found.lattice is None
-
-
-# --- time
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
-    """Time passes when it is told to."""
-    now = [100.0]
-    monkeypatch.setattr("cardioscan.stopwatch.time", SimpleNamespace(perf_counter=lambda: now[0]))
-
-    def passes(seconds: float) -> None:
-        now[0] += seconds
-
-    return passes
-
-
-def test_time_is_booked_on_the_innermost_name(clock: Callable[[float], None]) -> None:
-    told: list[str] = []
-    stopwatch = Stopwatch(told.append)
-    clock(9)
-    with stopwatch("outer"):
-        clock(1)
-        with stopwatch("inner"):
-            clock(2)
-            with stopwatch("innermost"):
-                clock(4)
-        clock(8)
-        with stopwatch("inner"):
-            clock(16)
-    clock(9)
-    assert stopwatch.timings_s() == {"outer": 9.0, "inner": 18.0, "innermost": 4.0}
-    assert told == ["outer", "inner", "innermost", "inner"]
-
-
-def test_time_until_a_fault_is_booked_and_the_work_around_goes_on(clock: Callable[[float], None]) -> None:
-    stopwatch = Stopwatch()
-    with stopwatch("outer"):
-        with pytest.raises(ZeroDivisionError), stopwatch("inner"):
-            clock(1.00004)
-            raise ZeroDivisionError
-        clock(2)
-    assert stopwatch.timings_s() == {"inner": 1.0, "outer": 2.0}
-
-
-def test_networks_are_booked_under_their_own_names(clock: Callable[[float], None]) -> None:
-    class Slow:
-        def infer(self, model: str, inputs: Tensors) -> dict[str, NDArray[Any]]:
-            clock(3)
-            return {model: inputs["page"]}
-
-        def model_versions(self) -> dict[str, tuple[str, str]]:
-            return {"label_detector": ("1", "")}
-
-    stopwatch, page = Stopwatch(), np.zeros(2)
-    backend = TimedBackend(Slow(), stopwatch)
-    with stopwatch("alignment"):
-        clock(0.5)
-        assert backend.infer("label_detector", {"page": page}) == {"label_detector": page}
-    assert stopwatch.timings_s() == {"alignment": 0.5, "label_detector": 3.0}
-    assert backend.model_versions() == {"label_detector": ("1", "")}
