@@ -254,9 +254,8 @@ DIGITIZER: Final = PipelineSpec(
 
 PAGE_PARAMETER: Final = "page"
 PROFILE_PARAMETER: Final = "profile"
-"""Request parameters of ``DIGITIZER``: the page from 0, and one of ``cardioscan.options.PROFILES``."""
-"""Parameter of a request to ``DIGITIZER``: page of the document, from 0; a parameter and no second tensor, so that the
-bytes of a file alone are a valid request over HTTP."""
+"""Parameters of a request to ``DIGITIZER``: page of the document, from 0, and one of ``cardioscan.options.PROFILES``.
+Parameters and no further tensors, so that the bytes of a file alone are a valid request over HTTP."""
 
 
 @lru_cache(maxsize=1)

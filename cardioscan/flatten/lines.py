@@ -136,7 +136,7 @@ def refine_lines(
             page_map = PageMap.of(current, sheet)
             page = FlatPixels(page_map.sample(image), page_map.inside(image.shape))
         dark, bright = channel_range(page.pixels)
-        readable, residual = readable_mask(bright, page.valid, ink, sheet)
+        readable, separable = readable_mask(bright, page.valid, ink, sheet)
         lines = [measure_lines(dark, readable, axis, sheet) for axis in (0, 1)]
         known = [np.isfinite(variance) for _, variance in lines]
         if min(float(there.mean()) for there in known) < _MIN_MEASURED:
@@ -145,7 +145,7 @@ def refine_lines(
             np.percentile(np.abs(at[there]), 90) < _SETTLED_PX for (at, _), there in zip(lines, known, strict=True)
         ]
         # Where nothing tells ink from lines, more rounds are for when it is known.
-        last = all(close) or turn == rounds - 1 or (ink is None and not residual)
+        last = all(close) or turn == rounds - 1 or (ink is None and not separable)
         before = np.zeros((*start.shape[:2], 2)) if moved is None else moved
         surfaces = [
             _surface(before[..., axis] + measured, variance, axis, sheet, last)
@@ -160,7 +160,7 @@ def refine_lines(
             float(np.mean(errors)),
             float(np.median(np.linalg.norm(moved, axis=-1))),
             (round(surfaces[0][1], 3), round(surfaces[1][1], 3)),
-            residual,
+            separable,
             moved,
         )
         if last:
@@ -222,11 +222,9 @@ def _pattern_share(total: Floats, pattern: Floats, variance: Floats, axis: int) 
     By the median of each line: nodes weighted by how well they agree with others would favour those where the paper's
     own bends make up for the pattern.
     """
-    both_folds = np.stack([total, pattern], axis=-1)
+    both = np.stack([total, pattern], axis=-1)
     # Smoothing is linear, so the rest for any factor is a combination of these two.
-    rough, ripple = np.moveaxis(
-        both_folds - smooth_lattice(both_folds, _precision_weights(variance) + 1e-9, 30.0), -1, 0
-    )
+    rough, ripple = np.moveaxis(both - smooth_lattice(both, _precision_weights(variance) + 1e-9, 30.0), -1, 0)
     known = np.isfinite(variance)
     if axis == 1:
         rough, ripple, known = rough.T, ripple.T, known.T  # lines across the second axis

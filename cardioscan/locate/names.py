@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cardioscan.arrays import Floats
-from cardioscan.imaging.geometry import transform_points
 
 _LARGE_BLOB = 150
 _MAX_PER_CLASS = 3
@@ -28,10 +27,6 @@ class LabelKeypoints:
     def __len__(self) -> int:
         """Number of candidates."""
         return len(self.class_ids)
-
-    def moved(self, matrix: Floats) -> LabelKeypoints:
-        """The same names in another frame."""
-        return LabelKeypoints(self.class_ids, transform_points(matrix, self.points), self.scores)
 
 
 def as_probability(values: NDArray[Any]) -> NDArray[np.float32]:

@@ -36,15 +36,18 @@ _RHYTHM: Final = {1: ("II",), 2: ("II", "V1"), 3: ("V1", "II", "V5")}
 NAMES: Final = tuple(_ORDERS)
 """The layouts without rhythm rows, by name."""
 
+_SIMULTANEOUS: Final = " simultaneous"
 _NAME: Final = re.compile(r"(?P<order>.*?)(?:\+(?P<count>[1-3])(?:\((?P<leads>[^)]*)\))?)?")
 
 
 def find_layout(name: str) -> Layout:
-    """The layout of that name, with sequential columns; see the module.
+    """The layout of that name, see the module; columns are sequential where the name does not end in "simultaneous".
 
     Raises:
         LayoutError: there is none; the text names those that there are.
     """
+    if name.endswith(_SIMULTANEOUS):
+        return find_layout(name.removesuffix(_SIMULTANEOUS)).simultaneous()
     match = _NAME.fullmatch(name.strip())
     if match is None or match["order"] not in _ORDERS:
         raise LayoutError(
@@ -67,5 +70,5 @@ def _cells(order: str, rhythm: Sequence[str]) -> tuple[Cell, ...]:
         seconds = RECORD_SECONDS / len(labels)
         for column, label in enumerate(labels):
             sign = -1 if label.startswith("-") else 1
-            cells.append(Cell(label.lstrip("-"), row, column, column * seconds, seconds, sign))
+            cells.append(Cell(label.removeprefix("-"), row, column, column * seconds, seconds, sign))
     return tuple(cells)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -45,7 +46,7 @@ class Layout:
         cells: row by row, each row from left to right.
 
     Raises:
-        LayoutError: there is no cell, a lead is unknown, or cells of one row do not follow one another.
+        LayoutError: there is no cell, a lead is unknown, or cells of one row are not numbered from the left.
     """
 
     name: str
@@ -58,10 +59,13 @@ class Layout:
         for cell in self.cells:
             if cell.lead not in LEAD_INDEX:
                 raise LayoutError(f"layout {self.name!r} has a lead {cell.lead!r}; known are {', '.join(LEAD_INDEX)}")
-            if not (cell.seconds > 0 and cell.t_start >= 0 and cell.sign in (-1, 1)):
-                raise LayoutError(f"layout {self.name!r}: {cell} has no extent in time, or a sign that is not 1 or -1")
+            lasts = 0 < cell.seconds < math.inf and 0 <= cell.t_start < math.inf
+            if not (lasts and cell.row >= 0 and cell.sign in (-1, 1)):
+                what = "has no row, no extent in time, or a sign that is not 1 or -1"
+                raise LayoutError(f"layout {self.name!r}: {cell} {what}")
         for row in range(self.n_rows):
-            if [cell.column for cell in self.row(row)] != list(range(len(self.row(row)))):
+            columns = [cell.column for cell in self.row(row)]
+            if columns != list(range(len(columns))):
                 raise LayoutError(f"layout {self.name!r}: the cells of row {row} are not numbered from the left")
 
     @property

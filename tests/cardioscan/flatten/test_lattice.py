@@ -64,7 +64,6 @@ def test_lattice_follows_a_bent_page(seed, gaps, false, noise, typical, p95, wor
         assert (lattice.observed & ~keep).mean() < 0.003
         assert lattice.observed[keep].mean() > 0.995
     assert lattice.score > 0.8
-    assert lattice.index_agreement > 0.9
 
 
 def test_indices_that_slip_in_a_patch_are_put_right():
@@ -74,7 +73,6 @@ def test_indices_that_slip_in_a_patch_are_put_right():
     coordinates = seen.coordinates + np.where(patch[:, None], [1.0, -1.0], 0.0)
     lattice = resolve(NodeDetections(seen.points, coordinates, seen.scores))
     assert np.percentile(error(lattice, nodes), 95) < 0.1
-    assert lattice.index_agreement < 0.85
 
 
 def test_an_island_is_placed_by_its_own_votes():

@@ -56,6 +56,7 @@ def test_layouts_survive_json(layout: Layout) -> None:
 
 def test_simultaneous_columns_differ_in_time_only(layout: Layout) -> None:
     together = layout.simultaneous()
+    assert find_layout(together.name) == together
     assert not together.sequential
     assert [cell.label for cell in together.cells] == [cell.label for cell in layout.cells]
     assert together.lead_seconds() == layout.lead_seconds()

@@ -30,6 +30,8 @@ def test_a_cell_is_named_as_it_is_printed() -> None:
         ((Cell("I", 0, 0, 0.0, 0.0),), "no extent in time"),
         ((Cell("I", 0, 0, 0.0, float("nan")),), "no extent in time"),
         ((Cell("I", 0, 0, -1.0, 5.0),), "no extent in time"),
+        ((Cell("I", 0, 0, 0.0, float("inf")),), "no extent in time"),
+        ((Cell("I", -1, 0, 0.0, 5.0), Cell("II", 0, 0, 0.0, 5.0)), "has no row"),
         ((Cell("I", 0, 0, 0.0, 5.0, sign=0),), "sign that is not 1 or -1"),
         ((Cell("I", 0, 1, 0.0, 5.0),), "row 0 are not numbered from the left"),
         ((I10, Cell("II", 1, 0, 0.0, 5.0), Cell("V1", 1, 2, 5.0, 5.0)), "row 1 are not numbered"),
