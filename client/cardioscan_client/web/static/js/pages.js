@@ -8,11 +8,11 @@ const WAIT_S = 20;
 
 const STAGES = [
   ["read", "Reading the picture"], ["alignment", "Looking for the lead names"],
-  ["grid_rectifier", "Flattening the paper"], ["waveform_extractor", "Finding the ink"],
-  ["waveform", "Following the traces"], ["source_classifier", "What kind of picture it is"],
-  ["signal", "Millivolts and heart rate"],
+  ["rectification", "Flattening the paper"], ["layout", "What is printed where"],
+  ["waveform", "Finding and following the traces"], ["signal", "Millivolts and heart rate"],
+  ["source_classifier", "What kind of picture it is"],
 ];
-const DETAILS = { label_detector: "alignment", rectification: "grid_rectifier" };
+const DETAILS = { label_detector: "alignment", grid_rectifier: "rectification", waveform_extractor: "waveform" };
 
 export const isOver = (job) => job.state === "done" || job.state === "failed";
 
