@@ -159,10 +159,12 @@ def digitize_page(
         try:
             for result in walk(image, timed, options, corners, stopwatch, None if kind is None else kind[0]):
                 stage = result
+                if isinstance(result, Traced):
+                    # The largest network takes longest to open: it is asked when no other network waits for it.
+                    kind = kind or classify(image, timed)
         except PageRefusedError as refusal:
             error = refusal
-        # The largest network takes longest to open: it is asked last where nothing waits for its answer.
-        kind = kind or classify(image, timed)
+            kind = kind or classify(image, timed)
     except PageRefusedError as refusal:
         error = refusal
     except CardioscanError:

@@ -146,7 +146,10 @@ def _windows(
 
 
 def measure_waves(field: FloatMap, readable: FloatMap, sheet: Sheet, sigma: float) -> tuple[Floats, Floats]:
-    """Displacement modulo one pitch and confidence, each (2, rows, columns): x of vertical lines, y of the others."""
+    """Displacement modulo one pitch, px, and clarity in 0..1, each (2, rows, columns).
+
+    The first axis holds the vertical lines (moved along x), then the horizontal ones (along y).
+    """
     pitch = sheet.pitch
     flat = _high_passed(field, readable)
     fit_x, noise_x, mean_x, whole_x = _windows(sheet.n_vertical_lines, sheet.x0, pitch, sheet.width, sigma)

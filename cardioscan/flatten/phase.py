@@ -73,7 +73,7 @@ class PhaseReport:
         converged: whether the last round moved the nodes by less than 0.5 px (95th percentile).
         source: what of the page was measured, "chroma" (colour against grey) or "darkness".
         rounds: each round's moves, px of the reference frame.
-        confidence: (n_horizontal_lines, n_vertical_lines) float32 in 0..1: how clearly the grid stands out from
+        clarity: (n_horizontal_lines, n_vertical_lines) float32 in 0..1: how clearly the grid stands out from
             everything else around each node, in the worse of the two directions, in the last round.
         moved_px: same lattice, float32: how far each node has moved in all, px of the reference frame.
     """
@@ -82,7 +82,7 @@ class PhaseReport:
     converged: bool
     source: str
     rounds: tuple[PhaseRound, ...]
-    confidence: FloatMap
+    clarity: FloatMap
     moved_px: FloatMap
 
     def to_json_dict(self) -> dict[str, Any]:
@@ -92,7 +92,7 @@ class PhaseReport:
             "converged": self.converged,
             "source": self.source,
             "moved_px": round(float(np.median(self.moved_px)), 3),
-            "confidence": round(float(self.confidence.mean()), 3),
+            "clarity": round(float(self.clarity.mean()), 3),
             "last_p95_px": round(self.rounds[-1].p95_px, 3) if self.rounds else None,
         }
 
@@ -128,7 +128,7 @@ def refine_nodes(
     flat = sheet.lattice()
     done: list[PhaseRound] = []
     source = ""
-    confidence = np.zeros(flat.shape[:2], np.float32)
+    clearest = np.zeros(flat.shape[:2], np.float32)
     best, best_flat = current, flat
     sigmas = np.geomspace(*_SIGMAS, num=_ROUNDS)
     place, converged = 0, False
@@ -164,7 +164,7 @@ def refine_nodes(
             break  # it runs away: what was reached before is kept
         done.append(now)
         final = (wrapped, clarity, flat)
-        confidence = weakest.astype(np.float32)
+        clearest = weakest.astype(np.float32)
         current = current + slide_nodes(current, move, sheet.pitch)
         flat = flat + slide_nodes(flat, move, sheet.pitch)
         best, best_flat = current, flat
@@ -178,7 +178,7 @@ def refine_nodes(
         best = best + slide_nodes(best, total, sheet.pitch)
         best_flat = sheet.lattice() + total
     moved = np.linalg.norm(best_flat - sheet.lattice(), axis=-1).astype(np.float32)
-    report = PhaseReport(bool(done), converged and bool(done), source, tuple(done), confidence, moved)
+    report = PhaseReport(bool(done), converged and bool(done), source, tuple(done), clearest, moved)
     return (transform_points(np.linalg.inv(shrinking), best) if done else start), report
 
 

@@ -175,8 +175,9 @@ class _Search:
         gain = np.zeros((len(matrices), len(self.places)))
         with np.errstate(invalid="ignore", divide="ignore"):
             for point, label, weight in zip(self.points, self.labels, self.weights, strict=True):
-                residual = np.sum((mapped[:, label] - point) ** 2, axis=1) / (scale[:, label] * self.threshold_px) ** 2
-                worth = np.where(np.isfinite(residual), weight * (1 - residual), 0.0)
+                reach = scale[:, label] * self.threshold_px
+                squared = np.sum((mapped[:, label] - point) ** 2, axis=1) / reach**2
+                worth = np.where(np.isfinite(squared), weight * (1 - squared), 0.0)
                 gain[:, label] = np.maximum(gain[:, label], worth)
         return np.asarray(gain.sum(axis=1))
 

@@ -244,10 +244,10 @@ def _step(y: Floats, edges: _Edges, measured: Floats, precision: Floats, stiff: 
     pull = edges.weight * (weight * residual)
     right = np.asarray(np.bincount(edges.sample.ravel(), pull.ravel(), n), np.float64)
     one, other = edges.sample[_ONE], edges.sample[_OTHER]
-    offset = np.abs(one - other)
+    diagonal = np.abs(one - other)
     value = edges.weight[_ONE] * edges.weight[_OTHER] * weight
-    value *= np.where((offset == 0) & _DIFFERENT, 2.0, 1.0)  # on the diagonal either order of the two counts
-    place = offset * n + np.minimum(one, other)
+    value *= np.where((diagonal == 0) & _DIFFERENT, 2.0, 1.0)  # on the diagonal either order of the two counts
+    place = diagonal * n + np.minimum(one, other)
     matrix = np.bincount(place.ravel(), value.ravel(), (width + 1) * n).reshape(width + 1, n)
 
     k = np.flatnonzero(stiff)

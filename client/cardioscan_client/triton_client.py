@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
@@ -45,7 +46,7 @@ _RECONNECT_PAUSE_S: Final = 0.2
 _OVERLOAD_PAUSE_S: Final = 0.5
 
 
-class RetryingClient:
+class RetryingClient(ABC):
     """A client whose requests are sent again where the cause of a failure may pass.
 
     Args:
@@ -66,9 +67,9 @@ class RetryingClient:
         self._grpc: Any = None
         self._client: Any = None
 
+    @abstractmethod
     def _check_server(self, deadline: Deadline) -> Steps[None]:
         """Raise a ``ServingError`` unless the server is ready and its models fit the specs."""
-        raise NotImplementedError
 
     def _ask(self, deadline: Deadline) -> Ask:
         return health_questions(self._client, deadline, self.options)

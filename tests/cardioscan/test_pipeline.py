@@ -86,7 +86,7 @@ def test_the_flat_page_is_sampled_when_it_is_asked_for_and_has_its_lines_on_the_
     assert darkness[example.row_coverage.max(axis=0) > 250].mean() > 3 * np.median(darkness)
     sheet = REFERENCE_PAGE.sheet
     _, report = refine_nodes(page, sheet.lattice(), sheet, NAME_PLACES)
-    assert np.median(report.moved_px[report.confidence > 0.5]) < 0.5  # steep waves beside a line pull single nodes
+    assert np.median(report.moved_px[report.clarity > 0.5]) < 0.5  # steep waves beside a line pull single nodes
 
 
 def test_a_page_refused_before_it_is_flat_has_no_flat_page() -> None:

@@ -67,8 +67,8 @@ def test_a_bent_page_is_followed_to_a_fraction_of_a_pixel(colour, trace, typical
     assert np.median(apart) < typical
     assert np.percentile(apart, 95) < p95
     assert report.applied
-    assert report.confidence.shape == (44, 57)
-    assert report.confidence.dtype == np.float32
+    assert report.clarity.shape == (44, 57)
+    assert report.clarity.dtype == np.float32
     # A red grid may stand out in either; a black one has no colour.
     assert report.source in (("chroma", "darkness") if colour == "red" else ("darkness",))
     assert report.rounds[-1].median_px < 0.3

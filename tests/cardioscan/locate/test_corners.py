@@ -90,5 +90,5 @@ def test_a_page_is_read_through_corners_that_a_hand_has_set() -> None:
     assert details.record.outcome == "digitized", details.record.reasons
     assert compare(np.array(details.record.signals), signals).snr_db > 8.0
     assert [edit["kind"] for edit in details.record.edits] == ["corners"]
-    assert begun[:2] == ["read", "alignment"] and begun[-2:] == ["signal", "source_classifier"]
+    assert begun[:2] == ["read", "alignment"] and begun[-2:] == ["source_classifier", "signal"]
     assert {"label_detector", "grid_rectifier", "waveform_extractor", "waveform"} <= set(begun)

@@ -9,8 +9,8 @@ const WAIT_S = 20;
 const STAGES = [
   ["read", "Reading the picture"], ["alignment", "Looking for the lead names"],
   ["rectification", "Flattening the paper"], ["layout", "What is printed where"],
-  ["waveform", "Finding and following the traces"], ["signal", "Millivolts and heart rate"],
-  ["source_classifier", "What kind of picture it is"],
+  ["waveform", "Finding and following the traces"], ["source_classifier", "What kind of picture it is"],
+  ["signal", "Millivolts and heart rate"],
 ];
 const DETAILS = { label_detector: "alignment", grid_rectifier: "rectification", waveform_extractor: "waveform" };
 
